@@ -1,0 +1,301 @@
+//! What the page and the engine say to each other: plain serde data, no behaviour beyond small look-ups.
+//!
+//! A [`Request`] goes from the page to the worker, [`Event`]s come back. Large binary data (picture bytes, thumbnails,
+//! embeddings) never stand in these types: they travel beside them as *attachments*, transferred and not copied; each
+//! variant says which attachments it carries, in order. Weights never travel at all: the worker fetches them itself.
+//!
+//! It does not know who speaks: the command line uses the same engine through the same types.
+
+use serde::{Deserialize, Serialize};
+
+/// Names one request, chosen by the asker, larger for a later one. Answers repeat it, so that stale ones can be dropped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct JobId(pub u32);
+
+/// Names one picture of the session, chosen by the asker and never used again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ImageId(pub u32);
+
+/// A message with its attachments (binary buffers beside the serde data).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Parcel<T> {
+    pub message: T,
+    pub attachments: Vec<Vec<u8>>,
+}
+
+impl<T> Parcel<T> {
+    pub fn new(message: T, attachments: Vec<Vec<u8>>) -> Self {
+        Self { message, attachments }
+    }
+}
+
+impl<T> From<T> for Parcel<T> {
+    fn from(message: T) -> Self {
+        Self { message, attachments: Vec::new() }
+    }
+}
+
+/// What can be asked of the engine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Request {
+    /// Fetch the manifest and load a model of it (`None`: its default). Answered by [`Event::Manifest`],
+    /// [`Event::Loading`] (several) and [`Event::Ready`] or [`Event::LoadFailed`].
+    Load { job: JobId, model: Option<String> },
+    /// Say what is normal. Texts are encoded once; all kept embeddings are scored again.
+    /// Answered by [`Event::SetupDone`] and any number of [`Event::Rescored`], or by [`Event::SetupFailed`].
+    Setup { job: JobId, setup: Setup },
+    /// Score one picture and keep its embedding under `image`. Attachment 0: the bytes that `pixels` describes.
+    /// Answered by [`Event::Scored`] or [`Event::Failed`].
+    Score { job: JobId, image: ImageId, pixels: Pixels },
+    /// Score one camera frame; nothing is kept. Attachment 0: the bytes that `pixels` describes.
+    /// Answered by [`Event::FrameScored`] or [`Event::Failed`] (with no image).
+    Frame { job: JobId, pixels: Pixels },
+    /// Give back an embedding that an earlier [`Event::Scored`] brought (after the worker was replaced).
+    /// Attachment 0: those very bytes. Answered by [`Event::Rescored`] or [`Event::Failed`].
+    Restore { job: JobId, image: ImageId },
+    /// Drop kept embeddings. No answer.
+    Forget { images: Vec<ImageId> },
+}
+
+/// How the bytes of a picture are to be understood.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Pixels {
+    /// An encoded file (JPEG, PNG, ...), recognised by content.
+    Encoded,
+    /// Rows of 8-bit RGBA, `width * height * 4` bytes, already upright. `by` says who decoded it.
+    Rgba { width: u32, height: u32, by: Decoder },
+}
+
+/// Who turned the file into pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Decoder {
+    /// Our own decoders: the same pixels everywhere.
+    Oddlens,
+    /// The browser's decoder (AVIF, HEIC): another browser or the command line may see slightly different pixels.
+    Browser,
+    /// A camera frame.
+    Camera,
+}
+
+/// What is normal, and how it is asked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Setup {
+    /// Names of what is normal, verbatim, at least one.
+    pub normal: Vec<String>,
+    /// Prompt templates; `{}` stands for the name. Several are averaged.
+    pub templates: Vec<String>,
+    /// Texts that stand for the anomaly, at least one; each may hold `{}` (then it is asked once for every normal name).
+    pub anomaly: Vec<String>,
+    /// The `id` of one of [`ModelInfo::methods`].
+    pub method: String,
+}
+
+impl Default for Setup {
+    /// Dogs, asked as the paper asks.
+    fn default() -> Self {
+        Self {
+            normal: vec!["dog".into()],
+            templates: vec![DEFAULT_TEMPLATE.into()],
+            anomaly: vec![DEFAULT_ANOMALY.into()],
+            method: DEFAULT_METHOD.into(),
+        }
+    }
+}
+
+/// The paper's prompt for a class (one-vs-rest and leave-one-out).
+pub const DEFAULT_TEMPLATE: &str = "a photo of a {}";
+/// The paper's text for the anomaly.
+pub const DEFAULT_ANOMALY: &str = "a photo of something";
+/// The `id` of the zero-shot detector of the paper.
+pub const DEFAULT_METHOD: &str = "zero-shot";
+
+/// What the engine says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Event {
+    /// The models that can be had.
+    Manifest { job: JobId, models: Vec<ModelEntry> },
+    /// Bytes of the model received so far; `total` is `None` where the server does not say.
+    Loading { job: JobId, received: u64, total: Option<u64> },
+    /// The model is loaded.
+    Ready { job: JobId, model: ModelInfo },
+    /// The model could not be loaded; an earlier one, if any, stays in use.
+    LoadFailed { job: JobId, message: String },
+    /// The texts are encoded; `notes` say what is doubtful about them. [`Event::Rescored`] follow for kept pictures.
+    SetupDone { job: JobId, entries: Vec<Entry>, notes: Vec<Note>, timings: Timings },
+    /// The setup cannot be used; the earlier one stays in force.
+    SetupFailed { job: JobId, message: String },
+    /// New scores of kept pictures, for the setup of `job`.
+    Rescored { job: JobId, scores: Vec<(ImageId, Score)> },
+    /// A picture is scored. Attachments: 0 a small JPEG to show, 1 its embedding (opaque, for [`Request::Restore`]).
+    Scored { job: JobId, image: ImageId, score: Score, picture: PictureInfo, timings: Timings },
+    /// A camera frame is scored.
+    FrameScored { job: JobId, score: Score, timings: Timings },
+    /// One picture (or frame: `None`) could not be scored: one line saying what, expected, got.
+    Failed { job: JobId, image: Option<ImageId>, stage: Stage, message: String },
+}
+
+/// Where a picture failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Stage {
+    /// No image format is recognised, or it is one that our decoders do not read (the browser's may).
+    Format,
+    /// Recognised, but broken or too large.
+    Decode,
+    /// The model refused.
+    Encode,
+    /// Nothing to score with: no model or no setup.
+    Score,
+    /// The worker died on it, or did not answer.
+    Worker,
+}
+
+/// Milliseconds spent on each stage; `None` where it did not run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Timings {
+    pub decode_millis: Option<f64>,
+    pub preprocess_millis: Option<f64>,
+    pub encode_millis: Option<f64>,
+    pub score_millis: Option<f64>,
+}
+
+/// What is known of a decoded picture.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PictureInfo {
+    /// Pixels, after turning it upright.
+    pub width: u32,
+    pub height: u32,
+    /// "JPEG", "PNG", ...; "RGBA" where pixels came in.
+    pub format: String,
+    pub decoder: Decoder,
+}
+
+/// One text that pictures are compared with.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The full prompt (the first, where several templates are averaged).
+    pub text: String,
+    /// The normal class's name, or the anomaly text, as the person wrote it.
+    pub label: String,
+    pub kind: EntryKind,
+}
+
+/// What a text stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EntryKind {
+    Normal,
+    Anomaly,
+}
+
+/// The verdict on one picture, by the setup in force. `cosines` and `probabilities` run along [`Event::SetupDone`]'s entries.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Score {
+    /// 0 (normal) to 1 (anomalous); compared with the threshold.
+    pub value: f32,
+    /// The same order without saturation: a logit; ranks are made by it.
+    pub margin: f32,
+    /// Index (among the entries) of the normal class with the largest cosine.
+    pub nearest: usize,
+    /// Cosine of picture and text, -1 to 1.
+    pub cosines: Vec<f32>,
+    /// Softmax of 100 x cosine over all entries that the method uses; 0 for the others.
+    pub probabilities: Vec<f32>,
+}
+
+impl Score {
+    /// The verdict: is the picture more anomalous than the threshold allows?
+    pub fn is_anomalous(&self, threshold: f32) -> bool {
+        self.value > threshold
+    }
+}
+
+/// Something a person should know about one of their texts; the text is used all the same.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Note {
+    /// The name or text, as the person wrote it.
+    pub label: String,
+    pub kind: NoteKind,
+    /// One clear sentence, ready to show.
+    pub message: String,
+    /// Names the model does know that are near the label, best first (may be empty).
+    pub suggestions: Vec<String>,
+}
+
+/// What is doubtful about a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NoteKind {
+    /// The model has a closed vocabulary, and this name is not in it.
+    UnknownName,
+    /// The prompt has more tokens than the model reads; its end was cut off.
+    Truncated,
+}
+
+/// A model that the page offers: one entry of `weights/manifest.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelEntry {
+    /// Stable short name, used in links and on the command line.
+    pub id: String,
+    /// For people.
+    pub name: String,
+    /// File name beside the manifest.
+    pub file: String,
+    /// Size of the file.
+    pub bytes: u64,
+    /// SHA-256 of the file, lower-case hex.
+    pub sha256: String,
+    /// The default threshold on [`Score::value`].
+    pub threshold: f32,
+    /// How the threshold was found, one sentence.
+    pub threshold_source: String,
+    /// What it can do, one sentence.
+    pub can: String,
+    /// What it cannot do, one sentence.
+    pub cannot: String,
+}
+
+/// The model in use.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelInfo {
+    pub entry: ModelEntry,
+    /// Side of the square that the image tower sees, pixels.
+    pub image_size: u32,
+    /// Length of an embedding.
+    pub embed_dim: u32,
+    /// Weights and tables held in memory, bytes.
+    pub memory_bytes: u64,
+    /// The integer kernel in use, for example `simd128-u7i8`.
+    pub kernel: String,
+    /// Names that a model with a closed vocabulary knows, sorted; `None`: free text.
+    pub vocabulary: Option<Vec<String>>,
+    /// The scoring methods that can be chosen, in the order to show.
+    pub methods: Vec<MethodInfo>,
+    /// Milliseconds from the first byte to readiness.
+    pub load_millis: f64,
+}
+
+/// A scoring method, as shown to people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MethodInfo {
+    pub id: String,
+    pub name: String,
+    /// One paragraph with its source.
+    pub explanation: String,
+}
+
+impl Event {
+    /// The request that this answers.
+    pub fn job(&self) -> JobId {
+        match self {
+            Event::Manifest { job, .. }
+            | Event::Loading { job, .. }
+            | Event::Ready { job, .. }
+            | Event::LoadFailed { job, .. }
+            | Event::SetupDone { job, .. }
+            | Event::SetupFailed { job, .. }
+            | Event::Rescored { job, .. }
+            | Event::Scored { job, .. }
+            | Event::FrameScored { job, .. }
+            | Event::Failed { job, .. } => *job,
+        }
+    }
+}
