@@ -1,0 +1,47 @@
+# Oddlens: everything a person types. Each goal does its own set-up; a second run does only what is needed.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help serve dev test check dist setup setup-build cli screenshots clean
+MAKEFLAGS += --no-builtin-rules
+
+PORT ?= 8080
+# folders stand in the list too, so that a removed file is noticed
+PAGE_SOURCES := $(shell find src www weights -not -name '*.tmp' -not -path '*/__pycache__*' 2>/dev/null) \
+	Cargo.toml Cargo.lock .cargo/config.toml $(wildcard Trunk.toml)
+
+help: ## Say what can be made (this)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
+
+serve: dist ## Build the page and serve it on this machine; PORT=8080
+	@node scripts/serve.mjs --port $(PORT) dist
+
+dev: setup-build ## The same, built anew at every change (Trunk)
+	@scripts/with-tools trunk serve --port $(PORT) --no-autoreload=true --dist dist-dev
+
+test: setup ## Run every check and test, as continuous integration does
+	@scripts/test all
+
+check: setup ## Run the quick ones: format, lints, native unit tests
+	@scripts/test check
+
+dist: setup-build dist/index.html ## Build the page for a static host, in dist/
+
+dist/index.html: $(PAGE_SOURCES) | setup-build
+	scripts/with-tools trunk build --release --locked
+
+cli: ## Build the command-line tool
+	cargo build --release --locked --bin oddlens
+
+screenshots: dist setup ## Take the README's picture again
+	@node tests/e2e/screenshot.mjs
+
+setup: ## Install what is missing (also done by every other goal)
+	@scripts/setup test
+
+setup-build:
+	@scripts/setup build
+
+clean: ## Remove what was built (the installed tools stay)
+	rm -rf dist dist-dev tests/e2e/screenshots
+	cargo clean
