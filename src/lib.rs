@@ -3,4 +3,5 @@
 #[cfg(feature = "model")]
 pub mod clip;
 pub mod embedding;
+pub mod pixels;
 pub mod protocol;
