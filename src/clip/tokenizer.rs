@@ -7,11 +7,10 @@
 //!
 //! The scheme is that of Sennrich, Haddow and Birch, "Neural machine translation of rare words with subword units" (2016), on bytes; the order
 //! of the vocabulary and the way of cutting are those of OpenAI's CLIP release (2021). `tests/tokenizer.rs` holds both against that release.
-use super::text_cleaning::clean;
+use super::text_cleaning::{clean, is_letter, is_number};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use thiserror::Error;
-use unicode_normalization::char::is_combining_mark;
 
 /// Opens every text.
 pub const START_ID: u32 = 49406;
@@ -211,7 +210,7 @@ impl Kind {
     fn of(c: char) -> Kind {
         if c.is_ascii_lowercase() {
             Kind::Letter
-        } else if c.is_numeric() {
+        } else if is_number(c) {
             Kind::Number
         } else if is_letter(c) {
             Kind::Letter
@@ -223,13 +222,6 @@ impl Kind {
             Kind::Other
         }
     }
-}
-
-/// Whether the general category is L. The standard library knows the alphabetic characters, which are the letters, the letter-like numbers, some
-/// marks, and the Latin letters in circles and squares.
-fn is_letter(c: char) -> bool {
-    let enclosed = matches!(c, '\u{24B6}'..='\u{24E9}' | '\u{1F130}'..='\u{1F149}' | '\u{1F150}'..='\u{1F169}' | '\u{1F170}'..='\u{1F189}');
-    c.is_alphabetic() && !c.is_numeric() && !is_combining_mark(c) && !enclosed
 }
 
 /// Cuts off the first piece of a cleaned text; returns it and what comes after it, or none if there is no further piece.
