@@ -161,9 +161,7 @@ fn fix_once(text: &str) -> Option<String> {
     }
     // Latin-1 that was meant as Windows-1252 throughout, or single control characters that can only come from there: the same replacement,
     // but the first is not made if one of the control characters has no meaning there
-    text.chars()
-        .any(|c| is_c1(c))
-        .then(|| text.chars().map(|c| if is_c1(c) { windows_1252(c as u8) } else { c }).collect())
+    text.chars().any(is_c1).then(|| text.chars().map(|c| if is_c1(c) { windows_1252(c as u8) } else { c }).collect())
 }
 
 fn is_c1(c: char) -> bool {
