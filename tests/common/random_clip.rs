@@ -10,7 +10,7 @@ use serde::Deserialize;
 pub struct Case {
     pub name: String,
     pub seed: u64,
-    /// Whether four channels of each residual stream are made 50 times larger.
+    /// Whether four channels of each residual stream are made 50 times larger (see [`planted`]).
     pub planted: bool,
     /// What a `config.json` beside the weights would hold (`CLIPConfig`).
     pub config: serde_json::Value,
@@ -180,21 +180,23 @@ pub fn tensor(case_seed: u64, name: &str, shape: &[usize]) -> Vec<f32> {
     (0..shape.iter().product()).map(|i| (mean + std * normal(key, i)) as f32).collect()
 }
 
-/// Makes the planted channels of a tensor 50 times larger, if it writes to the residual stream.
+/// Makes the planted channels of a tensor 50 times larger if it writes to the residual stream. In a norm that reads the
+/// stream, their gain is multiplied by 0.25 and that of all other channels by 1.5.
 pub fn planted(name: &str, shape: &[usize], values: &mut [f32]) {
     let has = |parts: &[&str]| parts.iter().any(|p| name.contains(p));
-    let (width, run) = if has(&["class_embedding", "token_embedding", "position_embedding"]) {
-        (shape[shape.len() - 1], 1)
+    // seen as [.., width, run]: channel j is every run number j, counted modulo the width
+    let (width, run, factor, other) = if has(&["class_embedding", "token_embedding", "position_embedding"]) {
+        (shape[shape.len() - 1], 1, 50.0, 1.0)
     } else if has(&["patch_embedding", "out_proj", "fc2"]) {
-        (shape[0], shape[1..].iter().product())
+        (shape[0], shape[1..].iter().product(), 50.0, 1.0)
+    } else if has(&["norm"]) && name.ends_with(".weight") && !has(&["pre_layrnorm"]) {
+        (shape[0], 1, 0.25, 1.5)
     } else {
         return;
     };
-    // seen as [.., width, run]: channel j is every run number j, counted modulo the width
     for (j, run) in values.chunks_exact_mut(run).enumerate() {
-        if planted_channels(width).contains(&(j % width)) {
-            run.iter_mut().for_each(|v| *v *= 50.0);
-        }
+        let factor = if planted_channels(width).contains(&(j % width)) { factor } else { other };
+        run.iter_mut().for_each(|v| *v *= factor);
     }
 }
 

@@ -40,7 +40,12 @@ Real CLIPs have a few channels of the residual stream that are far larger than t
 channels of each tower's width w, `w * (2 k + 1) / 8 + k` (integer division) for k = 0..3, are made 50 times larger: the
 float32 values are multiplied by 50 (in float32) in everything that writes to the stream, namely the elements of
 class_embedding, the last axis of token_embedding and of position_embedding, and the rows (first axis) of
-patch_embedding.weight, out_proj.weight, out_proj.bias, fc2.weight and fc2.bias.
+patch_embedding.weight, out_proj.weight, out_proj.bias, fc2.weight and fc2.bias. In the norms that
+read the stream (all but pre_layrnorm), the weights of these channels are multiplied by 0.25 and all others by 1.5 (in
+float32): the four channels still enter the linear layers about 8 times larger than the rest, but the rest is heard. With
+equal gains a random network of this strength answers chaotically: rounding noise of 1 % in its layers, whatever made it,
+turns the text embedding of ViT-B/32 to a cosine of 0.978. These gains were chosen so that weights and activations
+rounded to 8 bits in blocks of 32 (simulated in PyTorch) keep a cosine of 0.9996 or more in every case.
 
 Inputs
 ------
@@ -65,7 +70,7 @@ import transformers
 from transformers import CLIPConfig, CLIPModel
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-PLANTED_FACTOR = 50.0
+PLANTED_FACTOR, PLANTED_GAIN, OTHER_GAIN = np.float32(50.0), np.float32(0.25), np.float32(1.5)
 IMAGES = 2
 CHUNK = 1 << 22  # elements drawn at once, to bound memory
 
@@ -136,12 +141,14 @@ def planted_channels(width):
 
 
 def plant(name, values):
-    """Makes the planted channels larger, in place, where `name` writes to the residual stream."""
-    factor = np.float32(PLANTED_FACTOR)
+    """Makes the planted channels larger, in place, and lets norms hear the others."""
     if any(p in name for p in ("class_embedding", "token_embedding", "position_embedding")):
-        values[..., planted_channels(values.shape[-1])] *= factor
+        values[..., planted_channels(values.shape[-1])] *= PLANTED_FACTOR
     elif any(p in name for p in ("patch_embedding", "out_proj", "fc2")):
-        values[planted_channels(values.shape[0])] *= factor
+        values[planted_channels(values.shape[0])] *= PLANTED_FACTOR
+    elif "norm" in name and name.endswith(".weight") and "pre_layrnorm" not in name:
+        planted = np.isin(np.arange(len(values)), planted_channels(len(values)))
+        values *= np.where(planted, PLANTED_GAIN, OTHER_GAIN)
 
 
 def image(seed, n, s):
