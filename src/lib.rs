@@ -3,5 +3,13 @@
 #[cfg(feature = "model")]
 pub mod clip;
 pub mod embedding;
+#[cfg(feature = "model")]
+pub mod engine;
+pub mod kernels;
 pub mod pixels;
 pub mod protocol;
+pub mod quant;
+#[cfg(feature = "model")]
+pub mod score;
+#[cfg(feature = "model")]
+pub mod weights;

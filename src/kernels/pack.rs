@@ -1,0 +1,155 @@
+//! How the two sides of a product lie in memory.
+//!
+//! Weights: panels of [`NR`] output channels; within a panel, for every four consecutive `k`, the four bytes of each
+//! channel in turn: `[n / NR][k / 4][NR][4]`. Activations: tiles of [`MR`] rows in the same manner,
+//! `[m / MR][k / 4][MR][4]`. So a 32-byte load brings four `k` of eight channels, and a 4-byte broadcast four `k` of a row.
+//! Channels, rows and `k` are padded with zeros: they add nothing to any sum.
+
+/// Output channels in a panel.
+pub const NR: usize = 8;
+/// Rows in a tile: 5 x 8 sums fill ten vector registers of four, which is what V8 keeps in registers.
+pub const MR: usize = 5;
+/// `k` is padded to a multiple of this: four steps of four.
+pub const K_STEP: usize = 16;
+
+/// `k` with its padding.
+pub const fn padded_k(k: usize) -> usize {
+    k.next_multiple_of(K_STEP)
+}
+
+/// Output channels with their padding.
+pub const fn padded_n(n: usize) -> usize {
+    n.next_multiple_of(NR)
+}
+
+/// Rows with their padding.
+pub const fn padded_rows(m: usize) -> usize {
+    m.next_multiple_of(MR)
+}
+
+/// Bytes that the packed weights of `n` channels and `k` inputs need.
+pub const fn weights_len(n: usize, k: usize) -> usize {
+    padded_n(n) * padded_k(k)
+}
+
+/// Bytes that `m` packed rows of `k` numbers need.
+pub const fn activations_len(m: usize, k: usize) -> usize {
+    padded_rows(m) * padded_k(k)
+}
+
+/// Where the weight of channel `c` and input `i` lies; `k` is padded.
+#[inline]
+pub const fn weight_index(k: usize, c: usize, i: usize) -> usize {
+    (c / NR) * NR * k + (i / 4) * 4 * NR + (c % NR) * 4 + i % 4
+}
+
+/// Where number `i` of row `r` lies; `k` is padded.
+#[inline]
+pub const fn activation_index(k: usize, r: usize, i: usize) -> usize {
+    (r / MR) * MR * k + (i / 4) * 4 * MR + (r % MR) * 4 + i % 4
+}
+
+/// Packed weights: `n` and `k` padded, every byte in `-127..=127`.
+#[derive(Clone, Copy)]
+pub struct Weights<'a> {
+    bytes: &'a [i8],
+    n: usize,
+    k: usize,
+}
+
+impl<'a> Weights<'a> {
+    /// A view of `weights_len(n, k)` bytes.
+    ///
+    /// # Panics
+    /// When the length is another.
+    pub fn new(bytes: &'a [i8], n: usize, k: usize) -> Self {
+        assert_eq!(bytes.len(), weights_len(n, k), "packed weights fill whole panels");
+        Self { bytes, n: padded_n(n), k: padded_k(k) }
+    }
+
+    /// Output channels, padded.
+    pub fn n(&self) -> usize {
+        self.n
+    }
+
+    /// Inputs, padded.
+    pub fn k(&self) -> usize {
+        self.k
+    }
+
+    /// The panel of channels `NR * p ..`, `k * NR` bytes.
+    pub fn panel(&self, p: usize) -> &'a [i8] {
+        &self.bytes[p * NR * self.k..(p + 1) * NR * self.k]
+    }
+
+    pub fn panels(&self) -> usize {
+        self.n / NR
+    }
+}
+
+/// Packed activations: rows and `k` padded, every byte in `0..=127`.
+#[derive(Clone, Copy)]
+pub struct Activations<'a> {
+    bytes: &'a [u8],
+    rows: usize,
+    k: usize,
+}
+
+impl<'a> Activations<'a> {
+    /// A view of `activations_len(m, k)` bytes.
+    ///
+    /// # Panics
+    /// When the length is another.
+    pub fn new(bytes: &'a [u8], m: usize, k: usize) -> Self {
+        assert_eq!(bytes.len(), activations_len(m, k), "packed rows fill whole tiles");
+        Self { bytes, rows: padded_rows(m), k: padded_k(k) }
+    }
+
+    /// Rows, padded.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Numbers in a row, padded.
+    pub fn k(&self) -> usize {
+        self.k
+    }
+
+    /// The tile of rows `MR * t ..`, `k * MR` bytes.
+    pub fn tile(&self, t: usize) -> &'a [u8] {
+        &self.bytes[t * MR * self.k..(t + 1) * MR * self.k]
+    }
+
+    pub fn tiles(&self) -> usize {
+        self.rows / MR
+    }
+
+    /// All tiles, one after the other.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+}
+
+/// Packs row-major `[n,k]` weights into `out` (`weights_len(n, k)` bytes, overwritten).
+pub fn pack_weights(w: &[i8], n: usize, k: usize, out: &mut [i8]) {
+    assert_eq!(w.len(), n * k, "weights are [n,k]");
+    assert_eq!(out.len(), weights_len(n, k), "packed weights fill whole panels");
+    out.fill(0);
+    for (c, row) in w.chunks_exact(k.max(1)).enumerate() {
+        for (i, &v) in row.iter().enumerate() {
+            out[weight_index(padded_k(k), c, i)] = v;
+        }
+    }
+}
+
+/// Packs row-major `[m,k]` activations into `out` (`activations_len(m, k)` bytes, overwritten).
+pub fn pack_activations(a: &[u8], m: usize, k: usize, out: &mut [u8]) {
+    assert_eq!(a.len(), m * k, "activations are [m,k]");
+    assert_eq!(out.len(), activations_len(m, k), "packed rows fill whole tiles");
+    out.fill(0);
+    for (r, row) in a.chunks_exact(k.max(1)).enumerate() {
+        for (i, &v) in row.iter().enumerate() {
+            out[activation_index(padded_k(k), r, i)] = v;
+        }
+    }
+}
