@@ -1,0 +1,345 @@
+//! Linear layers in 8 bits: f32 weights become a [`QMatrix`], f32 rows go in, f32 rows come out.
+//!
+//! Weights: one scale per output channel, integers in `-127..=127`. The scale is enlarged where needed so that the weights of
+//! one sign within any [`GUARD_STEPS`] steps of a lane sum to at most 32767 / 127: kernels may then add that many products in
+//! 16 bits without overflow, and all kernels give the same integers.
+//! Activations: one scale and zero point per row, integers in `0..=127`. The few numbers of a row that stand far out (real
+//! CLIPs have such channels) would take the range from all others; they are clipped to the range, and what the clipping cut
+//! off is added afterwards in f32, times the weights as quantized. The idea of treating outliers apart is that of LLM.int8()
+//! (Dettmers et al. 2022); the rule for which numbers is ours, and looks at one row alone, so that the result for a picture
+//! does not depend on its batch.
+//!
+//! It does not know where weights come from (see `weights`) or what the layers mean (see `clip`).
+
+use crate::kernels::pack::{self, K_STEP};
+use crate::kernels::{Kernel, vector};
+
+/// How many steps of four inputs a kernel may sum in 16 bits.
+pub const GUARD_STEPS: usize = 4;
+/// Largest sum of same-sign weights that such a lane may hold: 127 times it still fits in i16.
+const GUARD_SUM: i32 = 32_767 / 127;
+/// A number is an outlier of its row when it is this many times the mean magnitude (6.4 standard deviations of a Gaussian).
+const OUTLIER_RATIO: f32 = 8.0;
+/// At most one number in this many is treated as an outlier; with more, the range is widened instead.
+const OUTLIER_SHARE: usize = 32;
+
+/// A linear layer `y = x W^T + b` with `W` `[n,k]` in 8 bits, packed for the kernels.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QMatrix {
+    n: usize,
+    k: usize,
+    packed: Vec<i8>,
+    /// Per output channel: scale, sum of the integer weights, bias.
+    scale: Vec<f32>,
+    sum: Vec<i32>,
+    bias: Vec<f32>,
+}
+
+/// Buffers of [`QMatrix::apply`], made once and grown as needed.
+#[derive(Clone, Debug, Default)]
+pub struct Scratch {
+    codes: Vec<u8>,
+    wide: Vec<i16>,
+    acc: Vec<i32>,
+    rows: Vec<RowRange>,
+    outliers: Vec<Outlier>,
+}
+
+/// A row is `scale * (code - zero)`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct RowRange {
+    scale: f32,
+    zero: i32,
+}
+
+/// What the clipped range leaves of one number.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Outlier {
+    row: usize,
+    input: usize,
+    rest: f32,
+}
+
+impl QMatrix {
+    /// Quantizes row-major `weights` `[n,k]` with an optional bias `[n]`.
+    ///
+    /// # Panics
+    /// When a length does not fit.
+    pub fn new(weights: &[f32], bias: Option<&[f32]>, n: usize, k: usize) -> Self {
+        assert_eq!(weights.len(), n * k, "weights are [n,k]");
+        let mut codes = vec![0i8; n * k];
+        let mut scale = Vec::with_capacity(n);
+        let mut sum = Vec::with_capacity(n);
+        for (row, codes) in weights.chunks_exact(k.max(1)).zip(codes.chunks_exact_mut(k.max(1))) {
+            scale.push(quantize_channel(row, codes));
+            sum.push(codes.iter().map(|&c| i32::from(c)).sum());
+        }
+        let bias = bias.map_or_else(|| vec![0.0; n], <[f32]>::to_vec);
+        assert_eq!(bias.len(), n, "one bias for each output channel");
+        let mut packed = vec![0; pack::weights_len(n, k)];
+        pack::pack_weights(&codes, n, k, &mut packed);
+        Self { n, k, packed, scale, sum, bias }
+    }
+
+    /// Output channels.
+    pub fn n(&self) -> usize {
+        self.n
+    }
+
+    /// Inputs.
+    pub fn k(&self) -> usize {
+        self.k
+    }
+
+    /// Bytes held.
+    pub fn memory_bytes(&self) -> usize {
+        self.packed.len() + 12 * self.n
+    }
+
+    /// The weight of output `c` and input `i` as the kernels see it.
+    pub fn weight(&self, c: usize, i: usize) -> f32 {
+        f32::from(self.packed[pack::weight_index(pack::padded_k(self.k), c, i)]) * self.scale[c]
+    }
+
+    /// `y[m,n] = x[m,k] W^T + b`, all row-major.
+    ///
+    /// # Panics
+    /// When a length does not fit.
+    pub fn apply(&self, kernel: Kernel, x: &[f32], m: usize, scratch: &mut Scratch, y: &mut [f32]) {
+        assert_eq!(x.len(), m * self.k, "the input is [m,k]");
+        assert_eq!(y.len(), m * self.n, "the output is [m,n]");
+        quantize_rows(x, m, self.k, scratch);
+        let weights = pack::Weights::new(&self.packed, self.n, self.k);
+        let activations = pack::Activations::new(&scratch.codes, m, self.k);
+        scratch.acc.resize(activations.rows() * weights.n(), 0);
+        scratch.wide.resize(kernel.scratch_len(m, self.k), 0);
+        kernel.gemm(&weights, &activations, &mut scratch.wide, &mut scratch.acc);
+        for ((y, acc), range) in
+            y.chunks_exact_mut(self.n.max(1)).zip(scratch.acc.chunks_exact(weights.n().max(1))).zip(&scratch.rows)
+        {
+            for ((((y, &acc), &sum), &scale), &bias) in y.iter_mut().zip(acc).zip(&self.sum).zip(&self.scale).zip(&self.bias)
+            {
+                *y = (acc - range.zero * sum) as f32 * (range.scale * scale) + bias;
+            }
+        }
+        for outlier in &scratch.outliers {
+            let y = &mut y[outlier.row * self.n..(outlier.row + 1) * self.n];
+            for (c, y) in y.iter_mut().enumerate() {
+                *y += outlier.rest * self.weight(c, outlier.input);
+            }
+        }
+    }
+}
+
+/// Quantizes the weights of one output channel; returns its scale.
+fn quantize_channel(weights: &[f32], codes: &mut [i8]) -> f32 {
+    let (low, high) = vector::min_max(weights);
+    let largest = high.max(-low);
+    if !(largest > 0.0 && largest.is_finite()) {
+        codes.fill(0);
+        return 1.0;
+    }
+    let mut scale = largest / 127.0;
+    loop {
+        for (code, &w) in codes.iter_mut().zip(weights) {
+            *code = (w / scale).round().clamp(-127.0, 127.0) as i8;
+        }
+        let worst = worst_lane(codes);
+        if worst <= GUARD_SUM {
+            return scale;
+        }
+        // a little more than the ratio, so that rounding cannot keep the loop going
+        scale *= (worst as f32 / GUARD_SUM as f32).max(1.005);
+    }
+}
+
+/// The largest sum of same-sign weights that one 16-bit lane sees in [`GUARD_STEPS`] steps: a lane takes two neighbours of
+/// every four inputs.
+fn worst_lane(codes: &[i8]) -> i32 {
+    let mut worst = 0;
+    for group in codes.chunks(4 * GUARD_STEPS) {
+        for half in 0..2 {
+            let (mut plus, mut minus) = (0, 0);
+            for step in group.chunks(4) {
+                for &code in step.iter().skip(2 * half).take(2) {
+                    if code > 0 { plus += i32::from(code) } else { minus -= i32::from(code) }
+                }
+            }
+            worst = worst.max(plus).max(minus);
+        }
+    }
+    worst
+}
+
+/// Quantizes and packs `m` rows of `k` numbers into `scratch`.
+fn quantize_rows(x: &[f32], m: usize, k: usize, scratch: &mut Scratch) {
+    scratch.codes.clear();
+    scratch.codes.resize(pack::activations_len(m, k), 0);
+    scratch.rows.clear();
+    scratch.outliers.clear();
+    for (r, row) in x.chunks_exact(k.max(1)).enumerate() {
+        let limit = outlier_limit(row);
+        let (low, high) = vector::min_max(row);
+        let range = RowRange::new(low.max(-limit), high.min(limit));
+        let start = pack::activation_index(pack::padded_k(k), r, 0);
+        let inverse = 1.0 / range.scale;
+        let shift = range.zero as f32;
+        let mut at = start;
+        for four in row.chunks(4) {
+            for (j, &v) in four.iter().enumerate() {
+                scratch.codes[at + j] = code(v, inverse, shift);
+            }
+            at += 4 * pack::MR;
+        }
+        if high > limit || low < -limit {
+            for (input, &v) in row.iter().enumerate() {
+                if v.abs() > limit {
+                    let kept = range.scale * (f32::from(code(v, inverse, shift)) - shift);
+                    scratch.outliers.push(Outlier { row: r, input, rest: v - kept });
+                }
+            }
+        }
+    }
+}
+
+/// `round(v / scale + zero)` within `0..=127`, halves to even: adding 2^23 leaves the integer in the low bits.
+#[inline(always)]
+fn code(v: f32, inverse_scale: f32, zero: f32) -> u8 {
+    let shifted = v * inverse_scale + zero;
+    let shifted = if shifted > 0.0 { shifted } else { 0.0 };
+    let shifted = if shifted < 127.0 { shifted } else { 127.0 };
+    (shifted + 8_388_608.0).to_bits() as u8
+}
+
+impl RowRange {
+    /// 127 steps from `low` to `high`, zero among them.
+    fn new(low: f32, high: f32) -> Self {
+        let (low, high) = (low.min(0.0), high.max(0.0));
+        let scale = (high - low) / 127.0;
+        if scale > 1e-30 && scale.is_finite() {
+            Self { scale, zero: (-low / scale).round() as i32 }
+        } else {
+            Self { scale: 1.0, zero: 0 }
+        }
+    }
+}
+
+/// The magnitude beyond which numbers of this row are outliers; infinite where the row has none that matter.
+fn outlier_limit(row: &[f32]) -> f32 {
+    let mut limit = OUTLIER_RATIO * vector::sum_abs(row) / row.len().max(1) as f32;
+    if limit.is_nan() || limit <= 0.0 {
+        return f32::INFINITY;
+    }
+    let allowed = row.len() / OUTLIER_SHARE;
+    while row.iter().filter(|v| v.abs() > limit).count() > allowed {
+        limit *= 2.0;
+    }
+    limit
+}
+
+/// Rows are padded to whole steps: what the layout of [`crate::kernels::pack`] promises this module.
+const _: () = assert!(K_STEP == 4 * GUARD_STEPS);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels;
+
+    /// Sum of four uniform numbers, roughly Gaussian with variance 1.
+    fn noise(count: usize, seed: u64) -> Vec<f32> {
+        let mut state = seed;
+        let mut uniform = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 40) as f32 / (1u64 << 24) as f32 - 0.5
+        };
+        (0..count).map(|_| (uniform() + uniform() + uniform() + uniform()) * 3f32.sqrt()).collect()
+    }
+
+    fn product(x: &[f32], w: &[f32], b: &[f32], (m, k, n): (usize, usize, usize)) -> Vec<f32> {
+        let mut y = vec![0.0; m * n];
+        for r in 0..m {
+            for c in 0..n {
+                let sum: f64 = (0..k).map(|i| f64::from(x[r * k + i]) * f64::from(w[c * k + i])).sum();
+                y[r * n + c] = (sum + f64::from(b[c])) as f32;
+            }
+        }
+        y
+    }
+
+    fn cosine(a: &[f32], b: &[f32]) -> f64 {
+        let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(&x, &y)| f64::from(x) * f64::from(y)).sum::<f64>();
+        dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+    }
+
+    fn error(x: &[f32], w: &[f32], b: &[f32], (m, k, n): (usize, usize, usize)) -> f64 {
+        let q = QMatrix::new(w, Some(b), n, k);
+        let mut scratch = Scratch::default();
+        let truth = product(x, w, b, (m, k, n));
+        let mut first: Option<Vec<f32>> = None;
+        for kernel in kernels::all() {
+            let mut y = vec![f32::NAN; m * n];
+            q.apply(kernel, x, m, &mut scratch, &mut y);
+            assert_eq!(first.get_or_insert_with(|| y.clone()), &y, "{kernel:?} gives the truth's numbers");
+        }
+        1.0 - cosine(&truth, &first.expect("there is a scalar kernel"))
+    }
+
+    #[test]
+    fn gaussian_layers_lose_little() {
+        for shape in [(7, 192, 40), (3, 50, 9), (50, 768, 64)] {
+            let (m, k, n) = shape;
+            let e = error(&noise(m * k, 1), &noise(n * k, 2), &noise(n, 3), shape);
+            assert!(e < 3e-4, "1 - cosine = {e} on {shape:?}");
+        }
+    }
+
+    #[test]
+    fn outliers_do_not_take_the_range_from_the_rest() {
+        let (m, k, n) = (5, 768, 64);
+        let mut x = noise(m * k, 1);
+        let plain = error(&x, &noise(n * k, 2), &vec![0.0; n], (m, k, n));
+        for r in 0..m {
+            for i in [3, 77, 400, 767] {
+                x[r * k + i] *= 1000.0;
+            }
+        }
+        // weights of the large channels are tiny, so that the others decide the result
+        let mut w = noise(n * k, 2);
+        for c in 0..n {
+            for i in [3, 77, 400, 767] {
+                w[c * k + i] *= 1e-3;
+            }
+        }
+        let e = error(&x, &w, &vec![0.0; n], (m, k, n));
+        assert!(e < 3.0 * plain, "1 - cosine = {e}, without outliers {plain}");
+    }
+
+    #[test]
+    fn degenerate_rows_and_channels() {
+        let w = [vec![0.0; 16], vec![1.0; 16], vec![f32::MIN_POSITIVE; 16]].concat();
+        let q = QMatrix::new(&w, None, 3, 16);
+        let mut y = vec![f32::NAN; 12];
+        let x = [vec![0.0; 16], vec![5.0; 16], vec![-5.0; 16], vec![1e-38; 16]].concat();
+        q.apply(kernels::best(), &x, 4, &mut Scratch::default(), &mut y);
+        assert!(y.iter().all(|v| v.is_finite()), "{y:?}");
+        assert_eq!(y[0..3], [0.0; 3]);
+        assert!((y[4] - 80.0).abs() < 1e-3 && (y[7] + 80.0).abs() < 1e-3, "{y:?}");
+        QMatrix::new(&[], None, 0, 16).apply(kernels::best(), &[0.0; 16], 1, &mut Scratch::default(), &mut []);
+        QMatrix::new(&w, None, 3, 16).apply(kernels::best(), &[], 0, &mut Scratch::default(), &mut []);
+        let mut y = vec![0.0; 3];
+        q.apply(kernels::best(), &[f32::NAN; 16], 1, &mut Scratch::default(), &mut y);
+        q.apply(kernels::best(), &[f32::INFINITY; 16], 1, &mut Scratch::default(), &mut y);
+    }
+
+    #[test]
+    fn no_lane_overflows_sixteen_bits() {
+        for weights in [vec![1.0; 64], noise(64, 9), (0..64).map(|i| if i == 5 { 100.0 } else { 1.0 }).collect()] {
+            let mut codes = vec![0; 64];
+            let scale = quantize_channel(&weights, &mut codes);
+            assert!(worst_lane(&codes) * 127 <= 32_767, "{codes:?}");
+            for (&code, &w) in codes.iter().zip(&weights) {
+                assert!((f32::from(code) * scale - w).abs() <= scale * 0.5001, "{w} became {code} * {scale}");
+            }
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! From what a person says is normal to the texts that pictures are compared with.
+//!
+//! Names are used verbatim, as the paper does; `{}` in a template or an anomaly text stands for the name.
+
+use super::{Method, ScoreError, method};
+use crate::protocol::{Entry, EntryKind, Setup};
+
+/// One entry and the texts whose mean direction stands for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prompt {
+    pub label: String,
+    pub kind: EntryKind,
+    /// At least one; several where several templates are averaged.
+    pub texts: Vec<String>,
+    /// The name that the texts are about, where they are about one.
+    pub name: Option<String>,
+}
+
+impl Prompt {
+    /// As the protocol shows it.
+    pub fn entry(&self) -> Entry {
+        Entry { text: self.texts[0].clone(), label: self.label.clone(), kind: self.kind }
+    }
+}
+
+/// All prompts of a setup, the normal ones first (as the paper orders them), and its method.
+///
+/// `spell` gives the spelling of a name to put into a template: the name itself, except for models that were taught their
+/// names in one spelling.
+///
+/// # Errors
+/// When nothing is normal, there is no anomaly text, a template has no `{}`, or the method is unknown or needs more classes.
+pub fn prompts(setup: &Setup, spell: impl Fn(&str) -> String) -> Result<(Vec<Prompt>, &'static Method), ScoreError> {
+    let method = method(&setup.method)?;
+    let normal: Vec<&String> = setup.normal.iter().filter(|n| !n.trim().is_empty()).collect();
+    if normal.is_empty() {
+        return Err(ScoreError::NoNormal);
+    }
+    if normal.len() < method.least_normal {
+        return Err(ScoreError::TooFewNormal { method: method.name, least: method.least_normal, got: normal.len() });
+    }
+    if setup.anomaly.is_empty() {
+        return Err(ScoreError::NoAnomaly);
+    }
+    let default = [crate::protocol::DEFAULT_TEMPLATE.to_string()];
+    let templates = if setup.templates.is_empty() { &default[..] } else { &setup.templates };
+    if let Some(bad) = templates.iter().find(|t| !t.contains("{}")) {
+        return Err(ScoreError::NoPlaceholder(bad.clone()));
+    }
+    let mut prompts = Vec::new();
+    for name in &normal {
+        let texts = templates.iter().map(|t| t.replace("{}", &spell(name))).collect();
+        let (label, name) = (name.to_string(), Some(name.to_string()));
+        prompts.push(Prompt { label, kind: EntryKind::Normal, texts, name });
+    }
+    for text in &setup.anomaly {
+        let kind = EntryKind::Anomaly;
+        if text.contains("{}") {
+            for name in &normal {
+                let texts = vec![text.replace("{}", &spell(name))];
+                prompts.push(Prompt { label: texts[0].clone(), kind, texts, name: Some(name.to_string()) });
+            }
+        } else {
+            prompts.push(Prompt { label: text.clone(), kind, texts: vec![text.clone()], name: None });
+        }
+    }
+    Ok((prompts, method))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(setup: &Setup) -> Vec<String> {
+        let (prompts, _) = prompts(setup, str::to_string).expect("a good setup");
+        prompts.into_iter().flat_map(|p| p.texts).collect()
+    }
+
+    #[test]
+    fn the_papers_prompts() {
+        let setup = Setup { normal: vec!["american_alligator".into(), "barn".into()], ..Setup::default() };
+        assert_eq!(texts(&setup), ["a photo of a american_alligator", "a photo of a barn", "a photo of something"]);
+    }
+
+    #[test]
+    fn anomaly_texts_may_hold_the_name() {
+        let setup = Setup { normal: vec!["screw".into(), "nut".into()], anomaly: vec!["a bent {}".into()], ..Setup::default() };
+        assert_eq!(texts(&setup)[2..], ["a bent screw", "a bent nut"]);
+    }
+
+    #[test]
+    fn what_cannot_be_asked() {
+        let of = |change: fn(&mut Setup)| {
+            let mut setup = Setup::default();
+            change(&mut setup);
+            prompts(&setup, str::to_string).err().expect("refused")
+        };
+        assert_eq!(of(|s| s.normal = vec![" ".into()]), ScoreError::NoNormal);
+        assert_eq!(of(|s| s.anomaly.clear()), ScoreError::NoAnomaly);
+        assert_eq!(of(|s| s.templates = vec!["a dog".into()]), ScoreError::NoPlaceholder("a dog".into()));
+        assert!(matches!(of(|s| s.method = "x".into()), ScoreError::UnknownMethod { .. }));
+        assert!(matches!(of(|s| s.method = "mcm".into()), ScoreError::TooFewNormal { least: 2, got: 1, .. }));
+    }
+}

@@ -1,0 +1,117 @@
+//! How numbers are stored: floats of 32 and 16 bits, and GGUF's `Q8_0` blocks (32 numbers of 8 bits that share an f16 scale).
+//!
+//! The block layout is that of ggml's `block_q8_0`.
+
+use half::{bf16, f16};
+
+/// Numbers in a `Q8_0` block.
+pub const Q8_0_BLOCK: usize = 32;
+/// Bytes of a `Q8_0` block: an f16 scale and 32 integers.
+const Q8_0_BYTES: usize = 34;
+
+/// A storage type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DType {
+    F32,
+    F16,
+    Bf16,
+    Q8_0,
+}
+
+impl DType {
+    pub fn name(self) -> &'static str {
+        match self {
+            DType::F32 => "f32",
+            DType::F16 => "f16",
+            DType::Bf16 => "bf16",
+            DType::Q8_0 => "q8_0",
+        }
+    }
+
+    /// Bytes that `count` numbers need; `None` when they do not fill whole blocks, or the size overflows.
+    pub fn bytes_for(self, count: usize) -> Option<usize> {
+        match self {
+            DType::F32 => count.checked_mul(4),
+            DType::F16 | DType::Bf16 => count.checked_mul(2),
+            DType::Q8_0 if count.is_multiple_of(Q8_0_BLOCK) => (count / Q8_0_BLOCK).checked_mul(Q8_0_BYTES),
+            DType::Q8_0 => None,
+        }
+    }
+
+    /// The numbers in `bytes`; a rest that is no whole number or block is passed over.
+    pub fn decode(self, bytes: &[u8]) -> Vec<f32> {
+        match self {
+            DType::F32 => bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
+            DType::F16 => bytes.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
+            DType::Bf16 => bytes.chunks_exact(2).map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
+            DType::Q8_0 => bytes
+                .chunks_exact(Q8_0_BYTES)
+                .flat_map(|block| {
+                    let scale = f16::from_le_bytes([block[0], block[1]]).to_f32();
+                    block[2..].iter().map(move |&b| scale * f32::from(b as i8))
+                })
+                .collect(),
+        }
+    }
+
+    /// Stores the numbers.
+    ///
+    /// # Panics
+    /// When they do not fill whole blocks.
+    pub fn encode(self, values: &[f32]) -> Vec<u8> {
+        match self {
+            DType::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+            DType::F16 => values.iter().flat_map(|&v| f16::from_f32(v).to_le_bytes()).collect(),
+            DType::Bf16 => values.iter().flat_map(|&v| bf16::from_f32(v).to_le_bytes()).collect(),
+            DType::Q8_0 => {
+                assert!(values.len().is_multiple_of(Q8_0_BLOCK), "q8_0 stores whole blocks of 32");
+                values.chunks_exact(Q8_0_BLOCK).flat_map(encode_q8_0).collect()
+            }
+        }
+    }
+}
+
+fn encode_q8_0(values: &[f32]) -> Vec<u8> {
+    let largest = values.iter().fold(0f32, |a, v| a.max(v.abs()));
+    let scale = f16::from_f32(largest / 127.0);
+    let inverse = if scale.to_f32() > 0.0 { 1.0 / scale.to_f32() } else { 0.0 };
+    let codes = values.iter().map(|v| (v * inverse).round().clamp(-127.0, 127.0) as i8 as u8);
+    scale.to_le_bytes().into_iter().chain(codes).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn floats_survive() {
+        let values = [0.0, 1.0, -2.5, 0.15625, 65504.0];
+        for dtype in [DType::F32, DType::F16] {
+            assert_eq!(dtype.decode(&dtype.encode(&values)), values);
+        }
+        assert_eq!(DType::Bf16.decode(&DType::Bf16.encode(&values[..4])), values[..4]);
+    }
+
+    #[test]
+    fn a_q8_0_block_by_hand() {
+        // scale 0.5 = 0x3800 in f16; codes 0, 1, ..., 30, -127
+        let mut block = vec![0x00, 0x38];
+        block.extend((0..31).map(|c| c as u8));
+        block.push(-127i8 as u8);
+        let values = DType::Q8_0.decode(&block);
+        assert_eq!(values[..3], [0.0, 0.5, 1.0]);
+        assert_eq!(values[31], -63.5);
+        assert_eq!(DType::Q8_0.encode(&values), block);
+    }
+
+    #[test]
+    fn q8_0_errs_by_at_most_half_a_step() {
+        let values: Vec<f32> = (0..64).map(|i| ((i * 37) % 64) as f32 / 7.0 - 4.0).collect();
+        let got = DType::Q8_0.decode(&DType::Q8_0.encode(&values));
+        for (a, b) in values.iter().zip(got) {
+            assert!((a - b).abs() <= 5.0 / 127.0 * 0.51, "{a} became {b}");
+        }
+        assert_eq!(DType::Q8_0.decode(&DType::Q8_0.encode(&[0.0; 32])), [0.0; 32]);
+        assert_eq!(DType::Q8_0.bytes_for(33), None);
+    }
+}

@@ -1,0 +1,246 @@
+//! Bytes to named tensors, and back: the one place that knows file formats.
+//!
+//! A file is recognised by its content and becomes a [`Checkpoint`]: metadata, and tensors under the names of Hugging Face's
+//! `CLIPModel`, which are decoded to f32 only when asked for. Reading is total: whatever the bytes, the answer is a
+//! checkpoint or a [`WeightsError`], without a panic and without allocating more than the file holds.
+//!
+//! It does not know the forward pass (see `clip`).
+
+pub mod blocks;
+pub mod convert;
+pub mod gguf;
+pub mod manifest;
+pub mod safetensors;
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use thiserror::Error;
+
+pub use blocks::DType;
+
+/// Why a file is not a usable model.
+#[derive(Debug, Error)]
+pub enum WeightsError {
+    #[error("not a model file: expected GGUF or safetensors, got {got}")]
+    Unrecognised { got: String },
+    #[error("{format}: {what}: expected {expected}, got {got}")]
+    Malformed { format: &'static str, what: String, expected: String, got: String },
+    #[error("tensor {name}: missing; expected shape {expected:?}")]
+    Missing { name: String, expected: Vec<usize> },
+    #[error("tensor {name}: expected shape {expected:?}, got {got:?}")]
+    Shape { name: String, expected: Vec<usize>, got: Vec<usize> },
+    #[error("tensor {name}: expected finite numbers, got {got} at {index}")]
+    NotFinite { name: String, index: usize, got: f32 },
+    #[error("this is not a CLIP that can be used here: {0}")]
+    NotClip(String),
+    #[error("manifest: {0}")]
+    Manifest(String),
+}
+
+/// Shorthand for a malformed file.
+pub(crate) fn malformed(
+    format: &'static str,
+    what: impl Into<String>,
+    expected: impl Into<String>,
+    got: impl ToString,
+) -> WeightsError {
+    WeightsError::Malformed { format, what: what.into(), expected: expected.into(), got: got.to_string() }
+}
+
+/// A metadata value, as far as models need them.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    Unsigned(u64),
+    Signed(i64),
+    Float(f64),
+    Bool(bool),
+    Text(String),
+    Texts(Vec<String>),
+    Integers(Vec<i64>),
+    Floats(Vec<f64>),
+}
+
+impl Value {
+    /// A non-negative integer of any width.
+    pub fn as_u64(&self) -> Option<u64> {
+        match *self {
+            Value::Unsigned(v) => Some(v),
+            Value::Signed(v) => u64::try_from(v).ok(),
+            _ => None,
+        }
+    }
+
+    pub fn as_f64(&self) -> Option<f64> {
+        match *self {
+            Value::Float(v) => Some(v),
+            _ => None,
+        }
+    }
+
+    pub fn as_text(&self) -> Option<&str> {
+        match self {
+            Value::Text(v) => Some(v),
+            _ => None,
+        }
+    }
+
+    pub fn as_texts(&self) -> Option<&[String]> {
+        match self {
+            Value::Texts(v) => Some(v),
+            _ => None,
+        }
+    }
+}
+
+/// Where a tensor lies in the file and how it is stored.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TensorInfo {
+    /// Row-major; the last axis runs fastest.
+    pub shape: Vec<usize>,
+    pub dtype: DType,
+    /// Bytes of the file; as long as shape and type say.
+    pub range: Range<usize>,
+}
+
+/// The formats that are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    Gguf,
+    Safetensors,
+}
+
+impl Format {
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::Gguf => "GGUF",
+            Format::Safetensors => "safetensors",
+        }
+    }
+}
+
+/// A model file: its bytes, its metadata, and where each tensor is.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    format: Format,
+    bytes: Cow<'static, [u8]>,
+    pub metadata: BTreeMap<String, Value>,
+    tensors: BTreeMap<String, TensorInfo>,
+}
+
+impl Checkpoint {
+    /// Reads a file, recognised by content.
+    ///
+    /// # Errors
+    /// When the bytes are of no known format, or break their format's rules; the message says where.
+    pub fn read(bytes: impl Into<Cow<'static, [u8]>>) -> Result<Self, WeightsError> {
+        let bytes = bytes.into();
+        if bytes.starts_with(gguf::MAGIC) {
+            let (metadata, tensors) = gguf::read(&bytes)?;
+            Ok(Self { format: Format::Gguf, bytes, metadata, tensors })
+        } else if safetensors::looks_like(&bytes) {
+            let (metadata, tensors) = safetensors::read(&bytes)?;
+            Ok(Self { format: Format::Safetensors, bytes, metadata, tensors })
+        } else {
+            Err(WeightsError::Unrecognised { got: describe(&bytes) })
+        }
+    }
+
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Size of the file.
+    pub fn file_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// All tensors by name.
+    pub fn tensors(&self) -> &BTreeMap<String, TensorInfo> {
+        &self.tensors
+    }
+
+    /// A tensor's shape, where there is such a tensor.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.tensors.get(name).map(|t| t.shape.as_slice())
+    }
+
+    /// The tensor as f32, row-major.
+    ///
+    /// # Errors
+    /// When it is missing, has another shape (a different split of the same trailing axes is accepted: a convolution may be
+    /// stored as a matrix), or holds NaN or infinity.
+    pub fn f32(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, WeightsError> {
+        let info = self.checked(name, shape)?;
+        let values = info.dtype.decode(&self.bytes[info.range.clone()]);
+        match values.iter().position(|v| !v.is_finite()) {
+            Some(index) => Err(WeightsError::NotFinite { name: name.into(), index, got: values[index] }),
+            None => Ok(values),
+        }
+    }
+
+    /// A table of which single rows will be asked for: kept as stored.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::f32`].
+    pub fn table(&self, name: &str, shape: [usize; 2]) -> Result<Table, WeightsError> {
+        self.f32(name, &shape)?;
+        let info = self.checked(name, &shape)?;
+        Ok(Table { width: shape[1], dtype: info.dtype, bytes: self.bytes[info.range.clone()].to_vec() })
+    }
+
+    fn checked(&self, name: &str, shape: &[usize]) -> Result<&TensorInfo, WeightsError> {
+        let missing = || WeightsError::Missing { name: name.into(), expected: shape.to_vec() };
+        let info = self.tensors.get(name).ok_or_else(missing)?;
+        let same = info.shape == shape
+            || (info.shape.first() == shape.first()
+                && info.shape.iter().product::<usize>() == shape.iter().product::<usize>());
+        if same {
+            Ok(info)
+        } else {
+            Err(WeightsError::Shape { name: name.into(), expected: shape.to_vec(), got: info.shape.clone() })
+        }
+    }
+}
+
+/// Rows of numbers in their stored form.
+#[derive(Clone, Debug)]
+pub struct Table {
+    width: usize,
+    dtype: DType,
+    bytes: Vec<u8>,
+}
+
+impl Table {
+    /// Row `i` as f32.
+    ///
+    /// # Panics
+    /// When there is no such row.
+    pub fn row(&self, i: usize) -> Vec<f32> {
+        // rows of block types are whole blocks: the readers refuse others
+        let len = self.dtype.bytes_for(self.width).expect("rows are whole blocks");
+        self.dtype.decode(&self.bytes[i * len..(i + 1) * len])
+    }
+
+    pub fn memory_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+/// What unrecognised bytes look like, for the message.
+fn describe(bytes: &[u8]) -> String {
+    let head = &bytes[..bytes.len().min(16)];
+    let text = String::from_utf8_lossy(head);
+    if bytes.is_empty() {
+        "an empty file".into()
+    } else if text.trim_start().starts_with('<') {
+        "a web page (HTML or XML)".into()
+    } else if head.starts_with(b"PK\x03\x04") {
+        "a zip archive (perhaps a PyTorch file)".into()
+    } else if head.starts_with(b"version https:/") {
+        "a Git LFS pointer, not the file itself".into()
+    } else {
+        format!("{} bytes that begin with {:02x?}", bytes.len(), &head[..head.len().min(8)])
+    }
+}

@@ -1,0 +1,82 @@
+//! safetensors, through Hugging Face's own crate, which checks the header against the file.
+
+use std::collections::BTreeMap;
+
+use safetensors::tensor::{Dtype, SafeTensors};
+
+use super::{DType, TensorInfo, Value, WeightsError, malformed};
+
+/// Whether the bytes begin like a safetensors file: a header length, then JSON.
+pub fn looks_like(bytes: &[u8]) -> bool {
+    bytes.len() > 9 && bytes[8] == b'{'
+}
+
+/// Reads the table of tensors. Integer tensors (legacy `position_ids`) are passed over.
+///
+/// # Errors
+/// When the header is broken, or a tensor is of a type that weights do not have.
+pub fn read(bytes: &[u8]) -> Result<(BTreeMap<String, Value>, BTreeMap<String, TensorInfo>), WeightsError> {
+    let broken = |e: safetensors::SafeTensorError| malformed("safetensors", "header", "a valid file", e);
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(broken)?;
+    let file = SafeTensors::deserialize(bytes).map_err(broken)?;
+    let mut metadata = BTreeMap::new();
+    for (key, value) in header.metadata().iter().flatten() {
+        metadata.insert(key.clone(), Value::Text(value.clone()));
+    }
+    let mut tensors = BTreeMap::new();
+    for (name, view) in file.tensors() {
+        let dtype = match view.dtype() {
+            Dtype::F32 => DType::F32,
+            Dtype::F16 => DType::F16,
+            Dtype::BF16 => DType::Bf16,
+            Dtype::I64 | Dtype::I32 => continue,
+            other => {
+                return Err(malformed("safetensors", format!("type of {name}"), "f32, f16 or bf16", format!("{other:?}")));
+            }
+        };
+        let start = view.data().as_ptr() as usize - bytes.as_ptr() as usize;
+        let range = start..start + view.data().len();
+        tensors.insert(name, TensorInfo { shape: view.shape().to_vec(), dtype, range });
+    }
+    Ok((metadata, tensors))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Checkpoint;
+
+    fn file(header: &str, data: &[u8]) -> Vec<u8> {
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend(header.as_bytes());
+        bytes.extend(data);
+        bytes
+    }
+
+    #[test]
+    fn a_file_by_hand() {
+        let header = r#"{"__metadata__":{"format":"pt"},"w":{"dtype":"F32","shape":[1,2],"data_offsets":[0,8]},"ids":{"dtype":"I64","shape":[1],"data_offsets":[8,16]}}"#;
+        let bytes = file(header, &[0, 0, 128, 63, 0, 0, 0, 64, 0, 0, 0, 0, 0, 0, 0, 0]);
+        let checkpoint = Checkpoint::read(bytes).expect("a valid file");
+        assert_eq!(checkpoint.f32("w", &[1, 2]).expect("w"), [1.0, 2.0]);
+        assert!(checkpoint.shape("ids").is_none());
+        assert!(checkpoint.f32("w", &[2, 1]).is_err());
+    }
+
+    #[test]
+    fn broken_files_are_errors() {
+        for (header, data) in [
+            (r#"{"w":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}}"#, &[0u8; 8][..]),
+            (r#"{"w":{"dtype":"F32","shape":[2],"data_offsets":[0,80]}}"#, &[0; 8]),
+            (r#"{"w":{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,8]}}"#, &[0; 8]),
+            (r#"{"w":{"dtype":"BOOL","shape":[8],"data_offsets":[0,8]}}"#, &[0; 8]),
+            (r#"{"w":"#, &[0; 8]),
+        ] {
+            assert!(Checkpoint::read(file(header, data)).is_err(), "{header}");
+        }
+        let mut long = file("{}        ", &[]);
+        long[..8].copy_from_slice(&u64::MAX.to_le_bytes());
+        assert!(Checkpoint::read(long).is_err());
+        let nan = file(r#"{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#, &f32::NAN.to_le_bytes());
+        assert!(Checkpoint::read(nan).expect("a valid file").f32("w", &[1]).is_err());
+    }
+}
