@@ -104,7 +104,8 @@ impl Config {
     /// What shapes cannot tell: heads, epsilon, activation; the rest of the keys must agree with them.
     fn read_keys(&mut self, keys: &BTreeMap<String, Value>) -> Result<(), WeightsError> {
         let size = |key: &str| keys.get(key).and_then(Value::as_u64).and_then(|v| usize::try_from(v).ok());
-        let need = |key: &str| size(key).ok_or_else(|| WeightsError::NotClip(format!("key {key}: expected a size, got none")));
+        let need =
+            |key: &str| size(key).ok_or_else(|| WeightsError::NotClip(format!("key {key}: expected a size, got none")));
         for (tower, name) in [(&mut self.vision, "vision"), (&mut self.text, "text")] {
             tower.heads = need(&format!("clip.{name}.attention.head_count"))?;
             let epsilon = keys.get(&format!("clip.{name}.attention.layer_norm_epsilon")).and_then(Value::as_f64);
@@ -115,14 +116,17 @@ impl Config {
             let message = format!("image size is {image_size} by its keys and {} by its tensors", self.image_size);
             return Err(WeightsError::NotClip(message));
         }
-        self.activation =
-            if keys.get("clip.use_gelu") == Some(&Value::Bool(true)) { Activation::Gelu } else { Activation::QuickGelu };
+        self.activation = if keys.get("clip.use_gelu") == Some(&Value::Bool(true)) {
+            Activation::Gelu
+        } else {
+            Activation::QuickGelu
+        };
         Ok(())
     }
 
     fn read_json(&mut self, json: &str) -> Result<(), WeightsError> {
-        let config: HfConfig =
-            serde_json::from_str(json).map_err(|e| WeightsError::NotClip(format!("its config.json is not usable: {e}")))?;
+        let config: HfConfig = serde_json::from_str(json)
+            .map_err(|e| WeightsError::NotClip(format!("its config.json is not usable: {e}")))?;
         self.vision.heads = config.vision_config.num_attention_heads.unwrap_or(12);
         self.text.heads = config.text_config.num_attention_heads.unwrap_or(8);
         self.vision.epsilon = config.vision_config.layer_norm_eps.unwrap_or(1e-5);

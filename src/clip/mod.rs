@@ -1,5 +1,208 @@
-//! CLIP: its configuration, its tokenizer, its two towers.
+//! CLIP: pixels and texts to points on one unit sphere.
+//!
+//! [`Clip`] runs any geometry of Hugging Face's `CLIPModel`. There are two forward passes over the same checkpoint: the 8-bit
+//! one ([`vision`], [`text`], on `quant` and `kernels`), and the f32 reference ([`reference`], on candle) against which the
+//! first is held. The pipeline sees neither, only the trait [`Encoder`], so that it can be tested with a fake.
+//!
+//! It does not know what is normal or how cosines become scores (see `score`).
+
+pub mod config;
 mod entities;
+pub mod layers;
+pub mod lexicon;
 mod mojibake;
+pub mod reference;
+pub mod text;
 pub mod text_cleaning;
 pub mod tokenizer;
+pub mod vision;
+pub mod vocabulary;
+
+use thiserror::Error;
+
+use crate::embedding::{EmbeddingError, Embeddings};
+use crate::kernels::{self, Kernel};
+use crate::weights::{Checkpoint, WeightsError};
+pub use config::{Activation, Config};
+use lexicon::Lexicon;
+use tokenizer::TokenizerError;
+use vocabulary::Vocabulary;
+
+/// Why a model cannot be built or does not answer.
+#[derive(Debug, Error)]
+pub enum ClipError {
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    #[error("the model gave no usable embedding: {0}")]
+    Embedding(#[from] EmbeddingError),
+    #[error("pixels: expected a multiple of {expected} numbers (3 x {size} x {size}), got {got}")]
+    Pixels { size: usize, expected: usize, got: usize },
+    #[error("the f32 reference path failed: {0}")]
+    Reference(#[from] candle_core::Error),
+}
+
+/// Embeddings of texts, and which of them were too long.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TextEmbeddings {
+    pub embeddings: Embeddings,
+    /// Along the texts: whether the end of this one was cut off.
+    pub truncated: Vec<bool>,
+}
+
+/// What the pipeline needs of a model.
+pub trait Encoder: Send + Sync {
+    /// Side of the square it sees, pixels.
+    fn image_size(&self) -> usize;
+
+    /// Length of an embedding.
+    fn embed_dim(&self) -> usize;
+
+    /// Normalised pixels `[n,3,s,s]` to `n` embeddings.
+    ///
+    /// # Errors
+    /// When the count does not fit, or an embedding has no direction (broken weights).
+    fn embed_pixels(&self, pixels: &[f32]) -> Result<Embeddings, ClipError>;
+
+    /// Texts to embeddings, in order.
+    ///
+    /// # Errors
+    /// When an embedding has no direction (broken weights).
+    fn embed_texts(&self, texts: &[String]) -> Result<TextEmbeddings, ClipError>;
+
+    /// The names that it knows.
+    fn vocabulary(&self) -> &Vocabulary;
+}
+
+/// Which forward pass to run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Compute {
+    /// 8-bit weights and 7-bit activations, on our kernels.
+    #[default]
+    Q8,
+    /// f32 throughout, on candle: the reference.
+    F32,
+}
+
+/// What a checkpoint does not carry itself and its neighbours may: all of it is optional.
+#[derive(Clone, Debug, Default)]
+pub struct Sidecars {
+    /// Hugging Face's `config.json`.
+    pub config: Option<String>,
+    /// OpenAI's merge rules, best first; used where the file has none of its own.
+    pub merges: Option<Vec<String>>,
+    /// BPE ids of the rows of a pruned token embedding; -1 for the row of unknown tokens.
+    pub token_ids: Option<Vec<i64>>,
+    /// The names that a model with a closed vocabulary was taught.
+    pub vocabulary: Option<Vec<String>>,
+}
+
+/// A CLIP ready to run.
+pub struct Clip {
+    config: Config,
+    lexicon: Lexicon,
+    vocabulary: Vocabulary,
+    towers: Towers,
+}
+
+enum Towers {
+    Q8 { vision: vision::VisionTower, text: text::TextTower, kernel: Kernel },
+    F32(Box<reference::Reference>),
+}
+
+impl Clip {
+    /// Builds the model of a checkpoint.
+    ///
+    /// # Errors
+    /// When the file holds no usable CLIP, or there are no merge rules to be had.
+    pub fn new(checkpoint: &Checkpoint, sidecars: &Sidecars, compute: Compute) -> Result<Self, ClipError> {
+        let config = Config::of(checkpoint, sidecars.config.as_deref())?;
+        let lexicon = Lexicon::new(checkpoint, sidecars, config.vocabulary)?;
+        let towers = match compute {
+            Compute::Q8 => Towers::Q8 {
+                vision: vision::VisionTower::new(checkpoint, &config)?,
+                text: text::TextTower::new(checkpoint, &config)?,
+                kernel: kernels::best(),
+            },
+            Compute::F32 => Towers::F32(Box::new(reference::Reference::new(checkpoint, &config)?)),
+        };
+        Ok(Self { config, lexicon, vocabulary: Vocabulary::new(checkpoint, sidecars), towers })
+    }
+
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The kernel in use, or `f32-candle`.
+    pub fn kernel_name(&self) -> &'static str {
+        match &self.towers {
+            Towers::Q8 { kernel, .. } => kernel.name(),
+            Towers::F32(_) => "f32-candle",
+        }
+    }
+
+    /// Weights and tables held, bytes.
+    pub fn memory_bytes(&self) -> usize {
+        match &self.towers {
+            Towers::Q8 { vision, text, .. } => vision.memory_bytes() + text.memory_bytes(),
+            Towers::F32(reference) => reference.memory_bytes(),
+        }
+    }
+
+    /// Embeds token rows (not BPE ids), start and end included; the end row must come last.
+    ///
+    /// # Errors
+    /// When an embedding has no direction.
+    ///
+    /// # Panics
+    /// When a text is empty or longer than the context, or has a row that the table lacks.
+    pub fn embed_rows(&self, texts: &[Vec<u32>]) -> Result<Embeddings, ClipError> {
+        let mut values = Vec::with_capacity(texts.len() * self.config.embed_dim);
+        for rows in texts {
+            assert!(!rows.is_empty() && rows.len() <= self.config.context, "a text fits the context");
+            assert!(rows.iter().all(|&r| (r as usize) < self.config.vocabulary), "rows are of the table");
+            match &self.towers {
+                Towers::Q8 { text, kernel, .. } => values.extend(text.forward(*kernel, rows)),
+                Towers::F32(reference) => values.extend(reference.text(rows)?),
+            }
+        }
+        Ok(Embeddings::normalise(self.config.embed_dim, values)?)
+    }
+}
+
+impl Encoder for Clip {
+    fn image_size(&self) -> usize {
+        self.config.image_size
+    }
+
+    fn embed_dim(&self) -> usize {
+        self.config.embed_dim
+    }
+
+    fn embed_pixels(&self, pixels: &[f32]) -> Result<Embeddings, ClipError> {
+        let size = self.config.image_size;
+        let one = 3 * size * size;
+        if !pixels.len().is_multiple_of(one) {
+            return Err(ClipError::Pixels { size, expected: one, got: pixels.len() });
+        }
+        let mut values = Vec::with_capacity(pixels.len() / one * self.config.embed_dim);
+        for picture in pixels.chunks_exact(one) {
+            match &self.towers {
+                Towers::Q8 { vision, kernel, .. } => values.extend(vision.forward(*kernel, picture)),
+                Towers::F32(reference) => values.extend(reference.image(picture)?),
+            }
+        }
+        Ok(Embeddings::normalise(self.config.embed_dim, values)?)
+    }
+
+    fn embed_texts(&self, texts: &[String]) -> Result<TextEmbeddings, ClipError> {
+        let (rows, truncated): (Vec<_>, Vec<_>) =
+            texts.iter().map(|t| self.lexicon.rows(t, self.config.context)).unzip();
+        Ok(TextEmbeddings { embeddings: self.embed_rows(&rows)?, truncated })
+    }
+
+    fn vocabulary(&self) -> &Vocabulary {
+        &self.vocabulary
+    }
+}

@@ -117,7 +117,8 @@ impl QMatrix {
         for ((y, acc), range) in
             y.chunks_exact_mut(self.n.max(1)).zip(scratch.acc.chunks_exact(weights.n().max(1))).zip(&scratch.rows)
         {
-            for ((((y, &acc), &sum), &scale), &bias) in y.iter_mut().zip(acc).zip(&self.sum).zip(&self.scale).zip(&self.bias)
+            for ((((y, &acc), &sum), &scale), &bias) in
+                y.iter_mut().zip(acc).zip(&self.sum).zip(&self.scale).zip(&self.bias)
             {
                 *y = (acc - range.zero * sum) as f32 * (range.scale * scale) + bias;
             }

@@ -84,7 +84,8 @@ mod tests {
 
     #[test]
     fn anomaly_texts_may_hold_the_name() {
-        let setup = Setup { normal: vec!["screw".into(), "nut".into()], anomaly: vec!["a bent {}".into()], ..Setup::default() };
+        let setup =
+            Setup { normal: vec!["screw".into(), "nut".into()], anomaly: vec!["a bent {}".into()], ..Setup::default() };
         assert_eq!(texts(&setup)[2..], ["a bent screw", "a bent nut"]);
     }
 

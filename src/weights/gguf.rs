@@ -173,8 +173,8 @@ impl<'a> Cursor<'a> {
             }
             return Ok(Some(Value::Texts(texts)));
         }
-        let size =
-            number_size(kind).ok_or_else(|| malformed("GGUF", key, "an array of numbers or texts", format!("type {kind}")))?;
+        let size = number_size(kind)
+            .ok_or_else(|| malformed("GGUF", key, "an array of numbers or texts", format!("type {kind}")))?;
         self.check_count(key, count, size)?;
         let (mut integers, mut floats) = (Vec::new(), Vec::new());
         for _ in 0..count {
@@ -203,8 +203,9 @@ impl<'a> Cursor<'a> {
         for _ in 0..axes {
             let dim = self.u64(&name)?;
             let product = count.checked_mul(dim).filter(|&c| c <= 8 * self.bytes.len() as u64);
-            count = product
-                .ok_or_else(|| malformed("GGUF", format!("shape of {name}"), "no more numbers than the file holds", dim))?;
+            count = product.ok_or_else(|| {
+                malformed("GGUF", format!("shape of {name}"), "no more numbers than the file holds", dim)
+            })?;
             shape.push(dim as usize);
         }
         // GGUF names the fastest axis first
@@ -214,7 +215,12 @@ impl<'a> Cursor<'a> {
         let dtype = dtype_of(kind)
             .ok_or_else(|| malformed("GGUF", format!("type of {name}"), "f32, f16, bf16 or q8_0", kind_name(kind)))?;
         let size = dtype.bytes_for(row).and(dtype.bytes_for(count as usize)).ok_or_else(|| {
-            malformed("GGUF", format!("rows of {name}"), format!("whole blocks of {}", dtype.name()), format!("{row} numbers"))
+            malformed(
+                "GGUF",
+                format!("rows of {name}"),
+                format!("whole blocks of {}", dtype.name()),
+                format!("{row} numbers"),
+            )
         })?;
         let offset = self.u64(&name)?;
         Ok(Header { name, shape, dtype, size: size as u64, offset })
@@ -366,7 +372,12 @@ mod tests {
         let values: Vec<f32> = (0..64).map(|i| i as f32).collect();
         let tensors = [
             OutTensor { name: "a".into(), shape: vec![2, 32], dtype: DType::Q8_0, bytes: DType::Q8_0.encode(&values) },
-            OutTensor { name: "b".into(), shape: vec![3], dtype: DType::F16, bytes: DType::F16.encode(&[1.0, 2.0, 3.0]) },
+            OutTensor {
+                name: "b".into(),
+                shape: vec![3],
+                dtype: DType::F16,
+                bytes: DType::F16.encode(&[1.0, 2.0, 3.0]),
+            },
             OutTensor { name: "c".into(), shape: vec![], dtype: DType::F32, bytes: DType::F32.encode(&[4.0]) },
         ];
         let bytes = write(&metadata, &tensors);

@@ -31,7 +31,12 @@ pub fn read(bytes: &[u8]) -> Result<(BTreeMap<String, Value>, BTreeMap<String, T
             Dtype::BF16 => DType::Bf16,
             Dtype::I64 | Dtype::I32 => continue,
             other => {
-                return Err(malformed("safetensors", format!("type of {name}"), "f32, f16 or bf16", format!("{other:?}")));
+                return Err(malformed(
+                    "safetensors",
+                    format!("type of {name}"),
+                    "f32, f16 or bf16",
+                    format!("{other:?}"),
+                ));
             }
         };
         let start = view.data().as_ptr() as usize - bytes.as_ptr() as usize;

@@ -1,0 +1,107 @@
+//! The image tower in 8 bits: patches, class token, transformer, projection.
+//!
+//! Formulas are those of `CLIPVisionTransformer` (transformers, `models/clip/modeling_clip.py`), `pre_layrnorm` spelled as there.
+
+use super::config::Config;
+use super::layers::{Norm, Transformer, linear};
+use crate::kernels::Kernel;
+use crate::quant::{QMatrix, Scratch};
+use crate::weights::{Checkpoint, WeightsError};
+
+/// Weights of the image tower.
+pub struct VisionTower {
+    size: usize,
+    patch: usize,
+    width: usize,
+    /// `[width, 3 * patch * patch]`, no bias.
+    patches: QMatrix,
+    /// `[width]`.
+    class: Vec<f32>,
+    /// `[1 + patches, width]`.
+    positions: Vec<f32>,
+    pre_norm: Norm,
+    transformer: Transformer,
+    post_norm: Norm,
+    projection: QMatrix,
+}
+
+impl VisionTower {
+    /// Reads `vision_model.*` and `visual_projection`.
+    ///
+    /// # Errors
+    /// When a tensor is missing or has another shape.
+    pub fn new(checkpoint: &Checkpoint, config: &Config) -> Result<Self, WeightsError> {
+        let (w, p) = (config.vision.width, config.patch_size);
+        let name = |part: &str| format!("vision_model.{part}");
+        let epsilon = config.vision.epsilon;
+        Ok(Self {
+            size: config.image_size,
+            patch: p,
+            width: w,
+            patches: linear(checkpoint, &name("embeddings.patch_embedding"), w, 3 * p * p, false)?,
+            class: checkpoint.f32(&name("embeddings.class_embedding"), &[w])?,
+            positions: checkpoint.f32(&name("embeddings.position_embedding.weight"), &[1 + config.patches(), w])?,
+            pre_norm: Norm::new(checkpoint, &name("pre_layrnorm"), w, epsilon)?,
+            transformer: Transformer::new(checkpoint, "vision_model", &config.vision, config.activation)?,
+            post_norm: Norm::new(checkpoint, &name("post_layernorm"), w, epsilon)?,
+            projection: linear(checkpoint, "visual_projection", config.embed_dim, w, false)?,
+        })
+    }
+
+    /// One picture, normalised pixels `[3,s,s]`, to its projection (not yet of unit length).
+    pub fn forward(&self, kernel: Kernel, pixels: &[f32]) -> Vec<f32> {
+        let w = self.width;
+        let mut scratch = Scratch::default();
+        let cut = cut_patches(pixels, self.size, self.patch);
+        let mut x = vec![0.0; self.positions.len()];
+        x[..w].copy_from_slice(&self.class);
+        self.patches.apply(kernel, &cut, x.len() / w - 1, &mut scratch, &mut x[w..]);
+        crate::kernels::vector::add(&self.positions, &mut x);
+        let mut normed = vec![0.0; x.len()];
+        self.pre_norm.apply(&x, &mut normed);
+        self.transformer.forward(kernel, &mut normed, false);
+        let mut class = vec![0.0; w];
+        self.post_norm.apply(&normed[..w], &mut class);
+        let mut out = vec![0.0; self.projection.n()];
+        self.projection.apply(kernel, &class, 1, &mut scratch, &mut out);
+        out
+    }
+
+    pub fn memory_bytes(&self) -> usize {
+        self.patches.memory_bytes()
+            + 4 * (self.class.len() + self.positions.len())
+            + self.transformer.memory_bytes()
+            + self.projection.memory_bytes()
+    }
+}
+
+/// Pixels `[3,s,s]` to patches `[(s/p)^2, 3*p*p]`, each in the order of the convolution's weights: channel, row, column.
+/// What is left over at the right and at the bottom is not seen, as in a convolution of stride `p`.
+pub fn cut_patches(pixels: &[f32], size: usize, patch: usize) -> Vec<f32> {
+    let grid = size / patch;
+    let mut out = Vec::with_capacity(grid * grid * 3 * patch * patch);
+    for gy in 0..grid {
+        for gx in 0..grid {
+            for c in 0..3 {
+                for y in 0..patch {
+                    let at = c * size * size + (gy * patch + y) * size + gx * patch;
+                    out.extend_from_slice(&pixels[at..at + patch]);
+                }
+            }
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn patches_by_hand() {
+        // 4 x 4 pixels, patch 2, values 100 c + 10 y + x
+        let pixels: Vec<f32> = (0..48).map(|i| (100 * (i / 16) + 10 * (i / 4 % 4) + i % 4) as f32).collect();
+        let cut = super::cut_patches(&pixels, 4, 2);
+        assert_eq!(cut[..12], [0., 1., 10., 11., 100., 101., 110., 111., 200., 201., 210., 211.]);
+        assert_eq!(cut[36..40], [22., 23., 32., 33.]);
+        assert_eq!(cut.len(), 48);
+    }
+}

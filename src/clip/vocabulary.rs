@@ -1,0 +1,133 @@
+//! Which names a model knows, and which known ones are near an unknown one.
+//!
+//! A published CLIP reads any text. The embedded one has a closed vocabulary: only the names that it was taught mean anything
+//! to it, and a word made of known pieces can land on a wrong name; so names are looked up, not guessed at.
+
+use std::collections::BTreeSet;
+
+use super::Sidecars;
+use crate::weights::{Checkpoint, Value};
+
+/// The key of the names of a closed vocabulary.
+pub const VOCABULARY_KEY: &str = "oddlens.vocabulary";
+/// At most so many names are offered for an unknown one.
+const MOST_SUGGESTIONS: usize = 3;
+/// Jaro-Winkler similarity from which a name counts as near.
+const NEAR: f64 = 0.82;
+
+/// The names a model knows.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Vocabulary {
+    /// In one spelling: lower case, single spaces. `None`: free text.
+    names: Option<BTreeSet<String>>,
+}
+
+impl Vocabulary {
+    /// From what the checkpoint carries, else from its neighbours, else free text.
+    pub fn new(checkpoint: &Checkpoint, sidecars: &Sidecars) -> Self {
+        let own = checkpoint.metadata.get(VOCABULARY_KEY).and_then(Value::as_texts);
+        own.or(sidecars.vocabulary.as_deref()).map(Self::closed).unwrap_or_default()
+    }
+
+    /// These names and no others.
+    pub fn closed<S: AsRef<str>>(names: &[S]) -> Self {
+        Self { names: Some(names.iter().map(|n| plain(n.as_ref())).collect()) }
+    }
+
+    /// The names of a closed vocabulary, sorted; `None`: the model reads free text.
+    pub fn names(&self) -> Option<&BTreeSet<String>> {
+        self.names.as_ref()
+    }
+
+    /// Whether the model knows this name. Case, underscores and a plural do not matter. A model of free text knows all.
+    pub fn knows(&self, name: &str) -> bool {
+        let Some(names) = &self.names else { return true };
+        let name = plain(name);
+        names.contains(&name) || singulars(&name).iter().any(|s| names.contains(s))
+    }
+
+    /// The spelling of a name to put into a prompt: verbatim, but for models of a closed vocabulary, which were taught lower
+    /// case with spaces (so `american_alligator` is asked as "american alligator").
+    pub fn spell(&self, name: &str) -> String {
+        match &self.names {
+            Some(names) if names.contains(&plain(name)) => plain(name),
+            _ => name.into(),
+        }
+    }
+
+    /// Known names near an unknown one, best first: those that share a word with it, then those spelled like it.
+    pub fn nearest(&self, name: &str) -> Vec<String> {
+        let Some(names) = &self.names else { return Vec::new() };
+        let name = plain(name);
+        let words: BTreeSet<&str> = name.split(' ').filter(|w| w.len() > 2).collect();
+        let mut near: Vec<(f64, &String)> = Vec::new();
+        for known in names {
+            let shared = known.split(' ').filter(|w| words.contains(w)).count();
+            let whole = if shared == known.split(' ').count() { 1.0 } else { 0.0 };
+            let spelled = strsim::jaro_winkler(&name, known);
+            if shared > 0 || spelled >= NEAR {
+                near.push((shared as f64 + whole + spelled, known));
+            }
+        }
+        near.sort_by(|a, b| b.0.total_cmp(&a.0));
+        near.into_iter().take(MOST_SUGGESTIONS).map(|(_, n)| n.clone()).collect()
+    }
+}
+
+/// One spelling: lower case, underscores as spaces, single spaces.
+fn plain(name: &str) -> String {
+    name.replace('_', " ").split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase()
+}
+
+/// What an English plural may be the plural of.
+fn singulars(name: &str) -> Vec<String> {
+    let mut out = Vec::new();
+    for (ending, with) in [("ies", "y"), ("es", ""), ("s", "")] {
+        if let Some(stem) = name.strip_suffix(ending) {
+            out.push(format!("{stem}{with}"));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn small() -> Vocabulary {
+        Vocabulary::closed(&["dog", "sports car", "car", "teapot", "school bus", "american alligator", "cherry"])
+    }
+
+    #[test]
+    fn case_underscores_and_plurals_do_not_matter() {
+        for name in ["dog", "Dogs", "school_bus", "School  buses", "american_alligator", "cherries"] {
+            assert!(small().knows(name), "{name}");
+        }
+        for name in ["oscilloscope", "", "do", "doge", "dog and cat"] {
+            assert!(!small().knows(name), "{name}");
+        }
+        assert!(Vocabulary::default().knows("oscilloscope"));
+    }
+
+    #[test]
+    fn known_names_are_spelled_as_taught_and_all_others_left_alone() {
+        assert_eq!(small().spell("American_Alligator"), "american alligator");
+        assert_eq!(small().spell("Big_Dog"), "Big_Dog");
+        assert_eq!(Vocabulary::default().spell("american_alligator"), "american_alligator");
+    }
+
+    #[test]
+    fn suggestions_share_words_or_spelling() {
+        assert_eq!(small().nearest("red car")[..2], ["car", "sports car"]);
+        assert_eq!(small().nearest("teapott"), ["teapot"]);
+        assert_eq!(small().nearest("zxqvw"), [""; 0]);
+        assert_eq!(Vocabulary::default().nearest("zxqvw"), [""; 0]);
+    }
+
+    #[test]
+    fn plurals_are_known() {
+        assert!(singulars("cherries").contains(&"cherry".to_string()));
+        assert!(singulars("buses").contains(&"bus".to_string()));
+        assert!(singulars("dogs").contains(&"dog".to_string()));
+    }
+}

@@ -1,0 +1,142 @@
+//! The steps from bytes to a score, as plain functions over any [`Encoder`]: what page and command line share.
+
+use crate::clip::Encoder;
+use crate::embedding::{Embeddings, cosine};
+use crate::pixels::{self, Picture, PixelsError};
+use crate::protocol::{
+    Decoder, Entry, EntryKind, Event, ImageId, JobId, Note, NoteKind, PictureInfo, Pixels, Score, Setup,
+};
+use crate::protocol::{Stage, Timings};
+use crate::score::{Method, prompts::prompts};
+
+/// Why one picture (or a setup) has no score: one line saying what, expected, got.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    pub stage: Stage,
+    pub message: String,
+}
+
+impl Failure {
+    pub fn new(stage: Stage, message: impl ToString) -> Self {
+        Self { stage, message: message.to_string() }
+    }
+
+    /// As the protocol says it.
+    pub fn event(self, job: JobId, image: Option<ImageId>) -> Event {
+        Event::Failed { job, image, stage: self.stage, message: self.message }
+    }
+}
+
+impl From<PixelsError> for Failure {
+    fn from(e: PixelsError) -> Self {
+        Self::new(if e.is_format() { Stage::Format } else { Stage::Decode }, e)
+    }
+}
+
+/// A setup whose texts are encoded: scores an embedding in microseconds.
+pub struct Prepared {
+    entries: Vec<Entry>,
+    kinds: Vec<EntryKind>,
+    texts: Embeddings,
+    notes: Vec<Note>,
+    method: &'static Method,
+}
+
+impl Prepared {
+    /// Encodes the texts of a setup. Several templates are averaged: the mean of unit vectors, made unit length again.
+    ///
+    /// # Errors
+    /// When the setup cannot be asked (see `score::prompts`) or the model refuses.
+    pub fn new(encoder: &dyn Encoder, setup: &Setup) -> Result<Self, Failure> {
+        let vocabulary = encoder.vocabulary();
+        let (prompts, method) =
+            prompts(setup, |name| vocabulary.spell(name)).map_err(|e| Failure::new(Stage::Score, e))?;
+        let mut texts = Embeddings::empty(encoder.embed_dim());
+        let mut notes = Vec::new();
+        for prompt in &prompts {
+            let encoded = encoder.embed_texts(&prompt.texts).map_err(|e| Failure::new(Stage::Encode, e))?;
+            let mut mean = vec![0f32; encoder.embed_dim()];
+            for row in encoded.embeddings.rows() {
+                mean.iter_mut().zip(row).for_each(|(m, v)| *m += v);
+            }
+            let mean = Embeddings::normalise(encoder.embed_dim(), mean).map_err(|e| Failure::new(Stage::Encode, e))?;
+            texts.extend(&mean);
+            if prompt.kind == EntryKind::Normal
+                && let Some(name) = prompt.name.as_deref().filter(|name| !vocabulary.knows(name))
+            {
+                notes.push(unknown(name, vocabulary.names().map_or(0, |n| n.len()), vocabulary.nearest(name)));
+            }
+            if encoded.truncated.contains(&true) {
+                let message = format!("'{}' is longer than the model reads; its end is left out", prompt.label);
+                notes.push(Note {
+                    label: prompt.label.clone(),
+                    kind: NoteKind::Truncated,
+                    message,
+                    suggestions: vec![],
+                });
+            }
+        }
+        let entries: Vec<Entry> = prompts.iter().map(|p| p.entry()).collect();
+        Ok(Self { kinds: entries.iter().map(|e| e.kind).collect(), entries, texts, notes, method })
+    }
+
+    /// What pictures are compared with, in the order of a score's cosines.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// What is doubtful about the texts.
+    pub fn notes(&self) -> &[Note] {
+        &self.notes
+    }
+
+    /// Scores a picture by its unit vector.
+    ///
+    /// # Panics
+    /// When the vector is of another model (another width).
+    pub fn score(&self, embedding: &[f32]) -> Score {
+        let cosines: Vec<f32> = self.texts.rows().map(|text| cosine(text, embedding)).collect();
+        self.method.score(&cosines, &self.kinds)
+    }
+}
+
+fn unknown(name: &str, known: usize, suggestions: Vec<String>) -> Note {
+    let message =
+        format!("'{name}' is not in this model's vocabulary of {known} names; load a full CLIP for free text");
+    Note { label: name.into(), kind: NoteKind::UnknownName, message, suggestions }
+}
+
+/// A picture as the model sees it.
+pub struct Seen {
+    pub picture: Picture,
+    pub info: PictureInfo,
+    /// Unit vector.
+    pub embedding: Vec<f32>,
+    pub timings: Timings,
+}
+
+/// Bytes to an embedding: decode, preprocess, encode. `clock` tells milliseconds.
+///
+/// # Errors
+/// When the bytes are no picture that can be read, or the model refuses.
+pub fn see(encoder: &dyn Encoder, pixels: &Pixels, bytes: &[u8], clock: fn() -> f64) -> Result<Seen, Failure> {
+    let started = clock();
+    let (picture, decoder) = match *pixels {
+        Pixels::Encoded => (pixels::decode(bytes)?, Decoder::Oddlens),
+        Pixels::Rgba { width, height, by } => (pixels::from_rgba(bytes, width, height)?, by),
+    };
+    let decoded = clock();
+    let input = pixels::preprocess(&picture, encoder.image_size());
+    let preprocessed = clock();
+    let embeddings = encoder.embed_pixels(&input).map_err(|e| Failure::new(Stage::Encode, e))?;
+    let encoded = clock();
+    let info =
+        PictureInfo { width: picture.width(), height: picture.height(), format: picture.format().into(), decoder };
+    let timings = Timings {
+        decode_millis: Some(decoded - started),
+        preprocess_millis: Some(preprocessed - decoded),
+        encode_millis: Some(encoded - preprocessed),
+        score_millis: None,
+    };
+    Ok(Seen { picture, info, embedding: embeddings.row(0).to_vec(), timings })
+}

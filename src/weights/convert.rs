@@ -1,0 +1,100 @@
+//! Any checkpoint that is read here to our own GGUF: Hugging Face's tensor names, clip.cpp's keys for the geometry, the
+//! tokenizer's merge rules, and what a small model needs beside (ids of its token rows, its vocabulary).
+
+use std::collections::BTreeMap;
+
+use super::gguf::{self, OutTensor};
+use super::{Checkpoint, DType, Value, WeightsError};
+
+/// How linear weights are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quant {
+    /// 8 bits in blocks of 32 (`Q8_0`); rows that are no whole number of blocks stay f16.
+    Q8,
+    /// 16-bit floats.
+    F16,
+}
+
+/// Writes `checkpoint` as GGUF with `metadata` added to (and winning over) its own.
+///
+/// Linear and patch weights are stored as `quant` says; embedding tables as f16; everything else, which is small, as f32.
+///
+/// # Errors
+/// When a tensor cannot be read or holds NaN or infinity.
+pub fn to_gguf(
+    checkpoint: &Checkpoint,
+    metadata: BTreeMap<String, Value>,
+    quant: Quant,
+) -> Result<Vec<u8>, WeightsError> {
+    let mut keys = checkpoint.metadata.clone();
+    keys.extend(metadata);
+    let mut tensors = Vec::new();
+    for (name, info) in checkpoint.tensors() {
+        // a convolution's kernel is a matrix: one row an output channel
+        let shape = match info.shape[..] {
+            [n, c, h, w] => vec![n, c * h * w],
+            _ => info.shape.clone(),
+        };
+        let values = checkpoint.f32(name, &info.shape)?;
+        let row = shape.last().copied().unwrap_or(1);
+        let dtype = if shape.len() < 2 {
+            DType::F32
+        } else if name.contains("token_embedding") || name.contains("position_embedding") {
+            DType::F16
+        } else if quant == Quant::Q8 && DType::Q8_0.bytes_for(row).is_some() {
+            DType::Q8_0
+        } else {
+            DType::F16
+        };
+        if dtype != DType::F32 && values.iter().any(|v| v.abs() > 65_504.0) {
+            let got = values.iter().copied().fold(0f32, |a, v| if v.abs() > a.abs() { v } else { a });
+            let index = values.iter().position(|&v| v == got).unwrap_or(0);
+            return Err(WeightsError::NotFinite { name: format!("{name} (in f16)"), index, got });
+        }
+        tensors.push(OutTensor { name: name.clone(), shape, dtype, bytes: dtype.encode(&values) });
+    }
+    Ok(gguf::write(&keys, &tensors))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_survives() {
+        let matrix: Vec<f32> = (0..2 * 3 * 4 * 8).map(|i| (i % 17) as f32 - 8.0).collect();
+        let tensors = [
+            OutTensor {
+                name: "conv".into(),
+                shape: vec![2, 3, 4, 8],
+                dtype: DType::F32,
+                bytes: DType::F32.encode(&matrix),
+            },
+            OutTensor {
+                name: "odd".into(),
+                shape: vec![2, 3],
+                dtype: DType::F32,
+                bytes: DType::F32.encode(&matrix[..6]),
+            },
+            OutTensor { name: "bias".into(), shape: vec![2], dtype: DType::F32, bytes: DType::F32.encode(&[0.1, 0.2]) },
+        ];
+        let from = Checkpoint::read(gguf::write(&BTreeMap::new(), &tensors)).expect("our own file");
+        let keys = BTreeMap::from([("general.name".to_string(), Value::Text("x".into()))]);
+        let to = Checkpoint::read(to_gguf(&from, keys, Quant::Q8).expect("finite")).expect("our own file");
+        assert_eq!(to.tensors()["conv"].dtype, DType::Q8_0);
+        assert_eq!(to.tensors()["odd"].dtype, DType::F16);
+        assert_eq!(to.f32("bias", &[2]).expect("bias"), [0.1, 0.2]);
+        assert_eq!(to.metadata["general.name"], Value::Text("x".into()));
+        for (a, b) in to.f32("conv", &[2, 3, 4, 8]).expect("conv").iter().zip(&matrix) {
+            assert!((a - b).abs() < 0.05, "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn numbers_too_large_for_f16_are_refused() {
+        let bytes = DType::F32.encode(&[1e6; 6]);
+        let tensors = [OutTensor { name: "w".into(), shape: vec![2, 3], dtype: DType::F32, bytes }];
+        let from = Checkpoint::read(gguf::write(&BTreeMap::new(), &tensors)).expect("our own file");
+        assert!(to_gguf(&from, BTreeMap::new(), Quant::F16).is_err());
+    }
+}
