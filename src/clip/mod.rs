@@ -18,11 +18,13 @@ pub mod tokenizer;
 pub mod vision;
 pub mod vocabulary;
 
+use std::collections::BTreeMap;
+
 use thiserror::Error;
 
 use crate::embedding::{EmbeddingError, Embeddings};
 use crate::kernels::{self, Kernel};
-use crate::weights::{Checkpoint, WeightsError};
+use crate::weights::{Checkpoint, Value, WeightsError};
 pub use config::{Activation, Config};
 use lexicon::Lexicon;
 use tokenizer::TokenizerError;
@@ -169,6 +171,24 @@ impl Clip {
         }
         Ok(Embeddings::normalise(self.config.embed_dim, values)?)
     }
+}
+
+/// The metadata that our GGUF of this checkpoint carries: geometry, merge rules, ids of pruned token rows, vocabulary.
+///
+/// # Errors
+/// When the checkpoint holds no usable CLIP.
+pub fn gguf_metadata(checkpoint: &Checkpoint, sidecars: &Sidecars) -> Result<BTreeMap<String, Value>, ClipError> {
+    let mut keys = Config::of(checkpoint, sidecars.config.as_deref())?.keys();
+    if let Some(merges) = &sidecars.merges {
+        keys.insert(lexicon::MERGES_KEY.into(), Value::Texts(merges.clone()));
+    }
+    if let Some(ids) = &sidecars.token_ids {
+        keys.insert(lexicon::TOKEN_IDS_KEY.into(), Value::Integers(ids.clone()));
+    }
+    if let Some(names) = &sidecars.vocabulary {
+        keys.insert(vocabulary::VOCABULARY_KEY.into(), Value::Texts(names.clone()));
+    }
+    Ok(keys)
 }
 
 impl Encoder for Clip {

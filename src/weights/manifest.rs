@@ -42,3 +42,50 @@ pub fn parse(json: &str) -> Result<Manifest, WeightsError> {
     }
     Ok(manifest)
 }
+
+/// The manifest and the default model that stand in the repository, put into the command line's binary.
+#[cfg(feature = "cli")]
+pub mod embedded {
+    use super::{Manifest, parse};
+
+    /// The bytes of the default model.
+    pub const MODEL: &[u8] = include_bytes!("../../weights/mini.gguf");
+
+    /// The manifest.
+    pub fn manifest() -> Manifest {
+        parse(include_str!("../../weights/manifest.json")).expect("the repository's manifest is valid: a test reads it")
+    }
+
+    #[cfg(test)]
+    mod tests {
+        #[test]
+        fn manifest_and_model_agree() {
+            let manifest = super::manifest();
+            let entry = manifest.entry(None).expect("there is a default");
+            assert_eq!((entry.file.as_str(), entry.bytes), ("mini.gguf", super::MODEL.len() as u64));
+            assert!(entry.bytes <= 10_000_000, "the embedded model stays below 10 MB");
+            assert!(manifest.entry(Some("none")).is_err());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse;
+
+    #[test]
+    fn file_names_stay_in_the_folder() {
+        let with = |file: &str| {
+            format!(
+                r#"{{"default":"m","models":[{{"id":"m","name":"m","file":"{file}","bytes":1,"sha256":"","threshold":0.5,
+                "threshold_source":"","can":"","cannot":""}}]}}"#
+            )
+        };
+        assert!(parse(&with("a.gguf")).is_ok());
+        for bad in ["", "../a.gguf", "/a", "https://elsewhere/a.gguf", ".hidden"] {
+            assert!(parse(&with(bad)).is_err(), "{bad}");
+        }
+        assert!(parse("{}").is_err() && parse("<html>").is_err());
+        assert!(parse(r#"{"default":"x","models":[]}"#).is_err());
+    }
+}

@@ -1,0 +1,94 @@
+//! Both forward passes against transformers' `CLIPModel` (tests/reference/clip.py), and the embedded model against PyTorch.
+
+mod common {
+    pub mod random_clip;
+}
+
+use common::random_clip::{Case, cases};
+use oddlens::clip::{Clip, Compute, Encoder, Sidecars};
+use oddlens::embedding::cosine;
+use oddlens::weights::{Checkpoint, Value, convert};
+
+/// The merge rules that the embedded model carries.
+fn merges() -> Vec<String> {
+    let file = Checkpoint::read(&include_bytes!("../weights/mini.gguf")[..]).expect("the embedded model");
+    file.metadata["tokenizer.ggml.merges"].as_texts().expect("texts").to_vec()
+}
+
+fn sidecars(case: &Case, merges: &[String]) -> Sidecars {
+    let rows = case.config["text_config"]["vocab_size"].as_i64().expect("vocab_size");
+    // a table smaller than CLIP's own must say which ids its rows are: here the first ones, then start and end
+    let ids = (rows < 49408).then(|| [-1].into_iter().chain(0..rows - 3).chain([49406, 49407]).collect());
+    Sidecars { config: Some(case.config.to_string()), merges: Some(merges.to_vec()), token_ids: ids, vocabulary: None }
+}
+
+/// The smallest cosine between what the model says and what transformers said: (images, texts).
+fn worst(case: &Case, clip: &Clip) -> (f32, f32) {
+    let images: Vec<f32> = (0..case.images()).flat_map(|n| case.image(n)).collect();
+    let texts: Vec<Vec<u32>> = (0..case.text_lengths.len()).map(|n| case.text(n)).collect();
+    let least = |got: oddlens::embedding::Embeddings, want: &[Vec<f32>]| {
+        assert_eq!(got.len(), want.len());
+        got.rows().zip(want).map(|(g, w)| cosine(g, w)).fold(f32::INFINITY, f32::min)
+    };
+    (
+        least(clip.embed_pixels(&images).expect("images"), &case.image_embeddings),
+        least(clip.embed_rows(&texts).expect("texts"), &case.text_embeddings),
+    )
+}
+
+/// f32 >= 0.999999 and 8-bit >= 0.9995, straight from safetensors; and through our own 8-bit GGUF.
+#[test]
+fn embeddings_are_those_of_transformers() {
+    let merges = merges();
+    for case in cases() {
+        let sidecars = sidecars(&case, &merges);
+        let label = format!("{}{}", case.name, if case.planted { " with planted channels" } else { "" });
+        let checkpoint = Checkpoint::read(case.safetensors()).expect("a valid file");
+        for (compute, least) in [(Compute::F32, 0.999_999), (Compute::Q8, 0.999_5)] {
+            let clip = Clip::new(&checkpoint, &sidecars, compute).expect("a CLIP");
+            let (images, texts) = worst(&case, &clip);
+            println!("{label}, {compute:?} ({}): images {images:.7}, texts {texts:.7}", clip.kernel_name());
+            assert!(images >= least && texts >= least, "{label}, {compute:?}: images {images}, texts {texts}");
+        }
+        let keys = oddlens::clip::gguf_metadata(&checkpoint, &sidecars).expect("a CLIP");
+        let gguf = convert::to_gguf(&checkpoint, keys, convert::Quant::Q8).expect("finite weights");
+        drop(checkpoint);
+        let clip =
+            Clip::new(&Checkpoint::read(gguf).expect("our file"), &Sidecars::default(), Compute::Q8).expect("a CLIP");
+        let (images, texts) = worst(&case, &clip);
+        println!("{label}, Q8 through GGUF: images {images:.7}, texts {texts:.7}");
+        assert!(images >= 0.999_5 && texts >= 0.999_5, "{label}, GGUF: images {images}, texts {texts}");
+    }
+}
+
+#[test]
+fn files_that_are_no_clip_are_named() {
+    let message = |names: &[&str]| {
+        let tensors: Vec<_> = names
+            .iter()
+            .map(|n| oddlens::weights::gguf::OutTensor {
+                name: n.to_string(),
+                shape: vec![1],
+                dtype: oddlens::weights::DType::F32,
+                bytes: vec![0; 4],
+            })
+            .collect();
+        let bytes = oddlens::weights::gguf::write(&Default::default(), &tensors);
+        let checkpoint = Checkpoint::read(bytes).expect("a valid file");
+        Clip::new(&checkpoint, &Sidecars::default(), Compute::Q8).err().expect("no CLIP").to_string()
+    };
+    assert!(message(&["visual.layer1.0.conv1.weight"]).contains("ResNet"));
+    assert!(message(&["text_model.encoder.layers.0.mlp.fc1.weight"]).contains("text encoder alone"));
+    assert!(message(&["v.blk.0.ln1.weight"]).contains("clip.cpp"));
+    assert!(message(&["x"]).contains("another kind"));
+}
+
+/// The embedded file keeps what the prompts need.
+#[test]
+fn the_embedded_model_carries_its_words() {
+    let file = Checkpoint::read(&include_bytes!("../weights/mini.gguf")[..]).expect("the embedded model");
+    assert!(matches!(file.metadata.get("oddlens.token_ids"), Some(Value::Integers(ids)) if ids.len() == 3222));
+    let clip = Clip::new(&file, &Sidecars::default(), Compute::Q8).expect("a CLIP");
+    assert!(clip.vocabulary().knows("orange") && !clip.vocabulary().knows("oscilloscope"));
+    assert_eq!((clip.image_size(), clip.embed_dim()), (64, 512));
+}
