@@ -4,7 +4,7 @@
 //! Colours become RGB as Pillow's `convert("RGB")` makes them: alpha is dropped and nothing blended, palettes are looked up, of 16
 //! bits the high byte is kept. One deviation is wanted: Pillow clips 16-bit grey at 255, which turns it white; here it keeps its
 //! high byte like 16-bit RGB. Colour profiles are not applied, as the reference applies none.
-use super::recognise::{Format, check_whole, recognise};
+use super::recognise::{Format, check_plausible, check_whole, declared_sides, recognise};
 use super::{Picture, PixelsError, check_sides};
 use image::error::{ImageError, LimitErrorKind};
 use image::metadata::Orientation;
@@ -22,8 +22,11 @@ const MAX_MEGABYTES: u64 = 1000;
 /// See [`PixelsError`]. Sides are checked before anything is allocated for the pixels. A truncated file is an error, not half a picture.
 pub fn decode(bytes: &[u8]) -> Result<Picture, PixelsError> {
     let format = recognise(bytes)?;
-    check_whole(format, bytes)?;
     let name = format.name();
+    if let Some((width, height)) = declared_sides(format, bytes) {
+        check_sides(width, height, name)?;
+    }
+    check_whole(format, bytes)?;
 
     let mut limits = Limits::no_limits();
     limits.max_alloc = Some(MAX_MEGABYTES * 1_000_000);
@@ -33,6 +36,7 @@ pub fn decode(bytes: &[u8]) -> Result<Picture, PixelsError> {
 
     let sides @ (width, height) = decoder.dimensions();
     check_sides(width, height, name)?;
+    check_plausible(format, sides, bytes.len())?;
     let orientation = orientation(format, &mut decoder);
     let color = decoder.color_type();
     let no_room = || PixelsError::Memory { format: name, width, height, limit_mb: MAX_MEGABYTES };

@@ -116,6 +116,40 @@ pub fn check_whole(format: Format, bytes: &[u8]) -> Result<(), PixelsError> {
     })
 }
 
+/// Width and height by the first bytes of a file, where they say it: so that of a picture that is both too large and incomplete the
+/// more telling is said. The decoders' word counts for the rest.
+pub fn declared_sides(format: Format, bytes: &[u8]) -> Option<(u32, u32)> {
+    let number = |at: usize| Some(u32::from_be_bytes(*bytes.get(at..)?.first_chunk()?));
+    match format {
+        Format::Png if bytes.get(12..16)? == b"IHDR" => Some((number(16)?, number(20)?)),
+        _ => None,
+    }
+}
+
+/// Can `length` bytes hold a picture of these sides? Room for the pixels is made before they are read, so a short file must not claim many.
+///
+/// A deflated PNG of one bit a pixel packs tightest: 8 pixels a byte, times 1,032 (RFC 1951: a match of 258 bytes in two bits). JPEG has
+/// 512 pixels a byte (one bit for each 8 x 8 block), GIF 2,730 (4,095 pixels in a code of 12 bits). Twice the most is allowed. WebP and TIFF can have
+/// one colour in no bits at all: there the limit on pixels must do.
+///
+/// # Errors
+/// [`PixelsError::Broken`].
+pub fn check_plausible(format: Format, (width, height): (u32, u32), length: usize) -> Result<(), PixelsError> {
+    const PIXELS_A_BYTE: u64 = 2 * 8 * 1032;
+    let pixels = u64::from(width) * u64::from(height);
+    match format {
+        Format::WebP | Format::Tiff => Ok(()),
+        _ if pixels <= PIXELS_A_BYTE * length as u64 => Ok(()),
+        _ => Err(PixelsError::Broken {
+            format: format.name(),
+            detail: format!(
+                "{width} x {height} pixels: expected at least {} bytes, got {length}",
+                pixels.div_ceil(PIXELS_A_BYTE)
+            ),
+        }),
+    }
+}
+
 /// Markers, skipping segments by their length (a thumbnail in one has an end marker of its own) and entropy-coded data by looking
 /// for the next marker.
 fn jpeg_ends(bytes: &[u8]) -> Option<()> {
