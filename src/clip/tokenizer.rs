@@ -124,7 +124,8 @@ impl Tokenizer {
     /// Merges the bytes of one piece and appends what is left to `ids`.
     ///
     /// The best rule that applies anywhere is applied everywhere, from left to right, before the next is looked for. A heap of the pairs that
-    /// are there keeps a long piece from costing its length squared.
+    /// are there, by rule and by place, keeps a long piece from costing its length squared. The order is the same, for a symbol is made by one
+    /// rule only and used by later ones only (see `new`), so that no merge can give rise to a better pair than its own.
     fn merge_piece(&self, bytes: &[u8], ids: &mut Vec<u32>) {
         let mut symbols: Vec<u32> = bytes.iter().map(|&byte| self.byte_symbols[usize::from(byte)]).collect();
         if let Some(last) = symbols.last_mut() {
@@ -140,41 +141,30 @@ impl Tokenizer {
                 heap.push(Reverse((made, at as u32)));
             }
         }
-        let mut places = Vec::new();
-        while let Some(&Reverse((made, _))) = heap.peek() {
-            places.clear();
-            while let Some(&Reverse((other, at))) = heap.peek() {
-                if other != made {
-                    break;
-                }
-                heap.pop();
-                places.push(at);
+        while let Some(Reverse((made, at))) = heap.pop() {
+            let here = at as usize;
+            let right = next[here];
+            if right == NONE || right == at {
+                continue; // the last one, or merged away since the pair was noted
             }
-            for &at in &places {
-                let here = at as usize;
-                let right = next[here];
-                if right == NONE || right == at {
-                    continue; // the last one, or merged away since the pair was noted
+            if self.merges.get(&(symbols[here], symbols[right as usize])) != Some(&made) {
+                continue; // one of the two has grown since
+            }
+            let after = next[right as usize];
+            symbols[here] = made;
+            next[right as usize] = right;
+            next[here] = after;
+            if after != NONE {
+                previous[after as usize] = at;
+                if let Some(&new) = self.merges.get(&(made, symbols[after as usize])) {
+                    heap.push(Reverse((new, at)));
                 }
-                if self.merges.get(&(symbols[here], symbols[right as usize])) != Some(&made) {
-                    continue; // one of the two has grown since
-                }
-                let after = next[right as usize];
-                symbols[here] = made;
-                next[right as usize] = right;
-                next[here] = after;
-                if after != NONE {
-                    previous[after as usize] = at;
-                    if let Some(&new) = self.merges.get(&(made, symbols[after as usize])) {
-                        heap.push(Reverse((new, at)));
-                    }
-                }
-                let before = previous[here];
-                if before != NONE
-                    && let Some(&new) = self.merges.get(&(symbols[before as usize], made))
-                {
-                    heap.push(Reverse((new, before)));
-                }
+            }
+            let before = previous[here];
+            if before != NONE
+                && let Some(&new) = self.merges.get(&(symbols[before as usize], made))
+            {
+                heap.push(Reverse((new, before)));
             }
         }
         let mut at = if symbols.is_empty() { NONE } else { 0 };

@@ -87,6 +87,16 @@ SENTENCES = [
     "IL Y MARQUÃ…  LES Ã‰LÃˆVES; MÃ\x81LAGA; CAFÃ‰; â€�lostâ€� Ã� Â� ï¿½ Ã? â€?",
 ]
 
+# each holds one rule of the repair that the others would not miss
+CORNERS = [
+    "Mlad≈° ≈¢", "ā€™x", "Ã©À\n", "Ã©À\nx", "Ã©í\xa0\x80í°\n", "Ã©í\xa0½í¸\x80", "Ã©í\xa0½í¸", "Ä? Ã©", "Ã? Ã©", "Â? Ã©", "Ã quele dia Ã©", "Ã  b Ã©", "Ã quilo Ã©",
+    "Ã s vezes Ã©", "Ã sombra Ã©", "╬»", "x╬»y", "&#65a; &#x41g; &#59; &#x3b; &#38x;", "&#000000000000000000008217;x", "&#0000000000000000000008217;x",
+    "<b>\n&rsquo;x", "&rsquo;x\n<b>", "&amp;amp;amp;amp;amp;lt;", "&amp;amp;rsquo;", "ГўВЂВ™ a", "ГўВЂВ™a", "ГўВЂВ™", "в‚¬", "вЂ“", "β€™s", "Ã¯»¿x", "‚Äîa", "‚Äôs",
+    "‚âàa", "‚óäa", "√© √±", "à²• à¹", "Ã¡ Ã\xa0", "aÃ b", "a Ã b", "a\nÃ b", "Ã b", " Ã b", "x. Â y", "x.Â y", "x!Â“", "°Ã°", "Å°C Ý°", "ÃƒÂ¢Ã¢â€šÂ¬Ã¢â€žÂ¢", "×² ×³",
+    "Ð¡Ð¢", "ÐŸ", "Î±", "ΒΒ΅ ΓΓ", "Β΅Β", "Г\x98Г", "Р°РС", "С‚С", "РџСЂРё", "ØµÙ", "Ø§Ù„Ù†Ø§Ø³", "Ù Ø", "œx œ, Œ1", "å€‹", "ðŸ’", "ð ", "é°", "ßÃ¼", "½Ã¼", "€Ã¼", "a½“", "é“½", "é”“",
+    "A\u0308\x85", "\x85", "a\x81b", "a\x80b\x9d", "café\x92s", "日本\x92s", "\x1aÃ©", "â\x1a™", "â€\x1a", "ｶﾞｷﾟ ﾊﾞ", "\x1b[\x1b[3m", "\x1b[3\x1bm", "\x00\x1b\x00[3m",
+]
+
 # what two worlds can be glued together from
 FRAGMENTS = (
     "a I the dog dogs cat zebra running unbelievable antidisestablishmentarianism photo of xyz qwrtpsdfg Hello WORLD McDonald's iPhone "
@@ -173,6 +183,7 @@ def texts():
     for form in ("NFC", "NFD", "NFKC", "NFKD"):
         yield from (unicodedata.normalize(form, text) for text in SENTENCES)
     yield from words_of(SENTENCES)
+    yield from CORNERS
     yield from FRAGMENTS
     # too long: 500 words, one long word, one long line without spaces
     yield " ".join(rng.choice(words_of(SENTENCES)) for _ in range(500))
@@ -215,7 +226,7 @@ def texts():
             yield text.encode("utf-8").decode(codec, "replace")
     # letters next to each other that the mojibake heuristic weighs
     weighed = sorted({c for codec in CODECS for c in bytes(range(128, 256)).decode(codec, "replace")})
-    for _ in range(3000):
+    for _ in range(5000):
         yield "".join(rng.choice(weighed if rng.random() < 0.8 else "aZ ?.") for _ in range(rng.randrange(2, 6)))
 
 
