@@ -1,18 +1,17 @@
 //! The tokenizer against OpenAI's own, on the texts that `tests/reference/tokenizer.py` wrote down with their ids.
 #![cfg(feature = "model")]
 use flate2::read::GzDecoder;
+use oddlens::clip::lexicon::MERGES_KEY;
 use oddlens::clip::tokenizer::{END_ID, START_ID, Tokenizer, TokenizerError};
+use oddlens::weights::Checkpoint;
 use std::io::Read;
 use std::time::{Duration, Instant};
 
-/// OpenAI's merge rules, or none with a word on why.
-fn merges() -> Option<Vec<String>> {
-    let Ok(path) = std::env::var("ODDLENS_MERGES") else {
-        println!("skipped: no merge rules, set ODDLENS_MERGES to a file with one a line");
-        return None;
-    };
-    let text = std::fs::read_to_string(path).unwrap();
-    Some(text.lines().map(str::to_owned).collect())
+/// The tokenizer with OpenAI's merge rules, which the embedded model carries.
+fn openai() -> Tokenizer {
+    let model = include_bytes!("../weights/mini.gguf");
+    let checkpoint = Checkpoint::read(model.as_slice()).unwrap();
+    Tokenizer::new(checkpoint.metadata[MERGES_KEY].as_texts().unwrap()).unwrap()
 }
 
 /// Texts and the ids the reference gives them.
@@ -47,8 +46,7 @@ fn reference(packed: &[u8]) -> Vec<(String, Vec<u32>)> {
 
 #[test]
 fn every_text_has_the_ids_openai_gives_it() {
-    let Some(merges) = merges() else { return };
-    let tokenizer = Tokenizer::new(&merges).unwrap();
+    let tokenizer = openai();
     let packed = match std::env::var("ODDLENS_TOKENIZER_REFERENCE") {
         Ok(path) => std::fs::read(path).unwrap(),
         Err(_) => include_bytes!("reference/tokenizer.bin.gz").to_vec(),
@@ -64,8 +62,7 @@ fn every_text_has_the_ids_openai_gives_it() {
 
 #[test]
 fn a_text_that_is_too_long_keeps_its_end_id() {
-    let Some(merges) = merges() else { return };
-    let tokenizer = Tokenizer::new(&merges).unwrap();
+    let tokenizer = openai();
     let five_hundred = vec!["dog"; 500].join(" ");
     let dog = tokenizer.encode("dog");
     assert_eq!(dog.len(), 1);
@@ -84,8 +81,7 @@ fn a_text_that_is_too_long_keeps_its_end_id() {
 
 #[test]
 fn a_megabyte_of_anything_is_done_in_seconds() {
-    let Some(merges) = merges() else { return };
-    let tokenizer = Tokenizer::new(&merges).unwrap();
+    let tokenizer = openai();
     let fill = |part: &str| part.repeat(1_000_000 / part.len());
     let hostile = [
         fill("a"),
