@@ -1,0 +1,232 @@
+//! Which model to use: the one built into this program, or a file and what lies beside it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::ValueEnum;
+use oddlens::clip::lexicon::MERGES_KEY;
+use oddlens::clip::tokenizer::MERGE_COUNT;
+use oddlens::clip::{self, Clip, Sidecars};
+use oddlens::weights::manifest::embedded;
+use oddlens::weights::{Checkpoint, Format, Value};
+use serde::Deserialize;
+
+use crate::Failure;
+use crate::paths::one_line;
+
+/// The threshold where nobody has measured a better one: anomalous when the anomaly texts have more than half of the probability.
+const PLAIN_THRESHOLD: f32 = 0.5;
+
+/// Which model, and how it computes.
+#[derive(Debug, clap::Args)]
+pub struct ModelArgs {
+    /// CLIP to use: GGUF, or safetensors with config.json and, where there are such, merges.txt, token_ids.json and
+    /// vocabulary.json beside it [default: the small model built into this program]
+    #[arg(long, value_name = "FILE")]
+    model: Option<PathBuf>,
+    /// How to compute
+    #[arg(long, value_enum, default_value = "q8")]
+    compute: Compute,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Compute {
+    /// 8-bit integers: fast, as the page does
+    Q8,
+    /// 32-bit floats: the reference, slow
+    F32,
+}
+
+/// A model ready to run.
+pub struct Loaded {
+    pub clip: Clip,
+    /// The score above which a picture is anomalous, unless the person says otherwise.
+    pub threshold: f32,
+}
+
+/// Loads the model that was asked for.
+///
+/// # Errors
+/// When its file cannot be read or holds no usable model: wrong usage.
+pub fn load(arguments: &ModelArgs) -> Result<Loaded, Failure> {
+    let compute = match arguments.compute {
+        Compute::Q8 => clip::Compute::Q8,
+        Compute::F32 => clip::Compute::F32,
+    };
+    let Some(path) = &arguments.model else {
+        let broken = |error: &dyn std::fmt::Display| Failure::Failed(format!("the built-in model: {error}"));
+        let threshold = embedded::manifest().entry(None).map_err(|error| broken(&error))?.threshold;
+        let checkpoint = Checkpoint::read(embedded::MODEL).map_err(|error| broken(&error))?;
+        let clip = Clip::new(&checkpoint, &Sidecars::default(), compute).map_err(|error| broken(&error))?;
+        return Ok(Loaded { clip, threshold });
+    };
+    let wrong = |error: &dyn std::fmt::Display| Failure::Usage(format!("model {}: {error}", path.display()));
+    let (checkpoint, _) = read(path)?;
+    let sidecars = Neighbours::of(path, &checkpoint).read()?;
+    let clip = Clip::new(&checkpoint, &sidecars, compute).map_err(|error| wrong(&error))?;
+    Ok(Loaded { clip, threshold: PLAIN_THRESHOLD })
+}
+
+/// Reads a model file; also gives its SHA-256 in lower-case hex.
+///
+/// # Errors
+/// When it cannot be read or is of no known format: wrong usage.
+pub fn read(path: &Path) -> Result<(Checkpoint, String), Failure> {
+    use sha2::Digest;
+    let wrong = |message: String| Failure::Usage(format!("model {}: {message}", path.display()));
+    let bytes = fs::read(path).map_err(|error| wrong(one_line(&error)))?;
+    let digest = sha2::Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    let checkpoint = Checkpoint::read(bytes).map_err(|error| wrong(error.to_string()))?;
+    Ok((checkpoint, digest))
+}
+
+/// Files that complete a model file which does not carry everything itself.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Neighbours {
+    /// OpenAI's merge rules of the tokenizer, as text, one a line [default: merges.txt beside IN, else the built-in ones]
+    #[arg(long, value_name = "FILE")]
+    merges: Option<PathBuf>,
+    /// The geometry, as Hugging Face writes it [default: config.json beside IN]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Which tokens the rows of a pruned token embedding stand for: JSON, {"ids": [..]} or a list [default: token_ids.json
+    /// beside IN]
+    #[arg(long, value_name = "FILE")]
+    token_ids: Option<PathBuf>,
+    /// The names that a model with a closed vocabulary knows: JSON, {"names": [{"name": ..}, ..]} or a list [default:
+    /// vocabulary.json beside IN]
+    #[arg(long, value_name = "FILE")]
+    vocabulary: Option<PathBuf>,
+}
+
+impl Neighbours {
+    /// Those that lie beside `path`; none for GGUF, which carries everything itself.
+    pub fn of(path: &Path, checkpoint: &Checkpoint) -> Self {
+        Self::default().or_beside(path, checkpoint)
+    }
+
+    /// These, completed with those beside `path`.
+    pub fn or_beside(self, path: &Path, checkpoint: &Checkpoint) -> Self {
+        if checkpoint.format() == Format::Gguf {
+            return self;
+        }
+        let beside = |name: &str| Some(path.with_file_name(name)).filter(|path| path.is_file());
+        Self {
+            merges: self.merges.or_else(|| beside("merges.txt")),
+            config: self.config.or_else(|| beside("config.json")),
+            token_ids: self.token_ids.or_else(|| beside("token_ids.json")),
+            vocabulary: self.vocabulary.or_else(|| beside("vocabulary.json")),
+        }
+    }
+
+    /// Their contents; without a list of merge rules, the built-in model's, for all CLIPs have the same.
+    ///
+    /// # Errors
+    /// When one cannot be read or is not of its form: wrong usage.
+    pub fn read(&self) -> Result<Sidecars, Failure> {
+        let merges = match &self.merges {
+            Some(path) => Some(parse_merges(&read_text(path)?)),
+            None => built_in_merges(),
+        };
+        Ok(Sidecars {
+            merges,
+            config: self.config.as_deref().map(read_text).transpose()?,
+            token_ids: self.token_ids.as_deref().map(read_json::<TokenIds>).transpose()?.map(TokenIds::ids),
+            vocabulary: self.vocabulary.as_deref().map(read_json::<Vocabulary>).transpose()?.map(Vocabulary::names),
+        })
+    }
+}
+
+fn built_in_merges() -> Option<Vec<String>> {
+    let mut checkpoint = Checkpoint::read(embedded::MODEL).ok()?;
+    match checkpoint.metadata.remove(MERGES_KEY) {
+        Some(Value::Texts(merges)) => Some(merges),
+        _ => None,
+    }
+}
+
+/// OpenAI's file has a first line that names the version, and far more rules than CLIP uses.
+fn parse_merges(text: &str) -> Vec<String> {
+    let first_is_rule = !text.lines().next().unwrap_or_default().contains("#version");
+    text.lines().skip(usize::from(!first_is_rule)).take(MERGE_COUNT).map(str::to_string).collect()
+}
+
+fn read_text(path: &Path) -> Result<String, Failure> {
+    fs::read_to_string(path).map_err(|error| Failure::Usage(format!("{}: {}", path.display(), one_line(&error))))
+}
+
+fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T, Failure> {
+    let text = read_text(path)?;
+    serde_json::from_str(&text).map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "expected a list of numbers, or an object that has one under \"ids\"")]
+enum TokenIds {
+    List(Vec<i64>),
+    Object { ids: Vec<i64> },
+}
+
+impl TokenIds {
+    fn ids(self) -> Vec<i64> {
+        match self {
+            TokenIds::List(ids) | TokenIds::Object { ids } => ids,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "expected a list of names, or an object that has one under \"names\"")]
+enum Vocabulary {
+    List(Vec<Name>),
+    Object { names: Vec<Name> },
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Name {
+    Plain(String),
+    Described { name: String },
+}
+
+impl Vocabulary {
+    fn names(self) -> Vec<String> {
+        let (Vocabulary::List(names) | Vocabulary::Object { names }) = self;
+        let plain = |name| match name {
+            Name::Plain(name) | Name::Described { name } => name,
+        };
+        names.into_iter().map(plain).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn merge_files_of_both_kinds() {
+        assert_eq!(parse_merges("\"x.txt#version: 0.2\ni n\nt h\n"), ["i n", "t h"]);
+        assert_eq!(parse_merges("#version: 0.2\ni n\n"), ["i n"]);
+        assert_eq!(parse_merges("i n\n# #</w>\n"), ["i n", "# #</w>"]);
+        assert_eq!(parse_merges(&"a b\n".repeat(MERGE_COUNT + 9)).len(), MERGE_COUNT);
+    }
+
+    #[test]
+    fn lists_of_both_kinds() {
+        let ids = |json| serde_json::from_str::<TokenIds>(json).map(TokenIds::ids).map_err(|error| error.to_string());
+        assert_eq!(ids("[-1,5]"), Ok(vec![-1, 5]));
+        assert_eq!(ids(r#"{"rows": 2, "ids": [-1, 5]}"#), Ok(vec![-1, 5]));
+        assert!(ids(r#"{"id": []}"#).unwrap_err().contains("under \"ids\""));
+        let names = |json| serde_json::from_str::<Vocabulary>(json).unwrap().names();
+        assert_eq!(names(r#"["cat", "dog"]"#), ["cat", "dog"]);
+        assert_eq!(names(r#"{"names": [{"name": "cat", "vector": "published"}]}"#), ["cat"]);
+    }
+
+    #[test]
+    fn the_manifest_has_the_built_in_models_checksum() {
+        use sha2::Digest;
+        let manifest = embedded::manifest();
+        let digest: String = sha2::Sha256::digest(embedded::MODEL).iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(manifest.entry(None).unwrap().sha256, digest);
+    }
+}

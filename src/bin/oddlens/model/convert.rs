@@ -1,0 +1,95 @@
+//! `oddlens model convert`: any checkpoint that is read here to a GGUF of ours, complete in itself.
+
+use std::path::{Path, PathBuf};
+use std::{fs, io, process};
+
+use clap::ValueEnum;
+use oddlens::clip::lexicon::{MERGES_KEY, TOKEN_IDS_KEY};
+use oddlens::clip::vocabulary::VOCABULARY_KEY;
+use oddlens::clip::{Clip, Compute, Config, Sidecars};
+use oddlens::weights::{Checkpoint, Value, convert};
+
+use crate::load::{Neighbours, read};
+use crate::paths::one_line;
+use crate::{Done, Failure, say};
+
+const EXAMPLES: &str = "\
+Examples:
+  oddlens model convert model.safetensors clip.gguf --quant q8
+  oddlens model convert in.safetensors out.gguf --quant f16 --config b32/config.json
+
+The result carries geometry, tokenizer and vocabulary in itself, and is loaded once before it
+is written. An existing OUT is replaced, and only when everything worked.
+
+Exit status: 0 converted, 1 OUT cannot be written,
+2 wrong usage (also: IN cannot be read or is no usable CLIP).";
+
+/// Convert a CLIP to GGUF
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The model to convert: safetensors or GGUF
+    #[arg(value_name = "IN")]
+    input: PathBuf,
+    /// The GGUF file to write
+    #[arg(value_name = "OUT")]
+    output: PathBuf,
+    /// How linear weights are stored
+    #[arg(long, value_enum)]
+    quant: Quant,
+    #[command(flatten)]
+    neighbours: Neighbours,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Quant {
+    /// 8 bits in blocks of 32 (Q8_0)
+    Q8,
+    /// 16-bit floats
+    F16,
+}
+
+/// Converts.
+///
+/// # Errors
+/// When IN is no usable model, or OUT cannot be written.
+pub fn run(arguments: Args) -> Result<Done, Failure> {
+    let input = &arguments.input;
+    let wrong = |error: &dyn std::fmt::Display| Failure::Usage(format!("model {}: {error}", input.display()));
+    let (checkpoint, _) = read(input)?;
+    let sidecars = arguments.neighbours.or_beside(input, &checkpoint).read()?;
+    let config = Config::of(&checkpoint, sidecars.config.as_deref()).map_err(|error| wrong(&error))?;
+    let mut keys = config.keys();
+    // What the file carries itself wins over its neighbours, as it does when a model is loaded.
+    let mut put = |key: &str, value: Option<Value>| {
+        if let Some(value) = value.filter(|_| !checkpoint.metadata.contains_key(key)) {
+            keys.insert(key.into(), value);
+        }
+    };
+    put(MERGES_KEY, sidecars.merges.map(Value::Texts));
+    put(TOKEN_IDS_KEY, sidecars.token_ids.map(Value::Integers));
+    put(VOCABULARY_KEY, sidecars.vocabulary.map(Value::Texts));
+    let quant = match arguments.quant {
+        Quant::Q8 => convert::Quant::Q8,
+        Quant::F16 => convert::Quant::F16,
+    };
+    let bytes = convert::to_gguf(&checkpoint, keys, quant).map_err(|error| wrong(&error))?;
+    drop(checkpoint);
+    let result = Checkpoint::read(bytes.clone()).map_err(|error| wrong(&error))?;
+    Clip::new(&result, &Sidecars::default(), Compute::Q8).map_err(|error| wrong(&error))?;
+    let output = arguments.output.display();
+    replace(&arguments.output, &bytes).map_err(|error| Failure::Failed(format!("{output}: {}", one_line(&error))))?;
+    say(&format!("{output}: {} bytes, {} tensors", bytes.len(), result.tensors().len()));
+    Ok(Done::All)
+}
+
+/// Writes a file under another name beside `path` first, so that there is never half a file of that name.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut name = path.file_name().ok_or(io::ErrorKind::IsADirectory)?.to_os_string();
+    name.push(format!(".{}.partial", process::id()));
+    let partial = path.with_file_name(name);
+    fs::write(&partial, bytes).and_then(|()| fs::rename(&partial, path)).inspect_err(|_| {
+        // It may not even exist; the first error is the one to tell.
+        let _ = fs::remove_file(&partial);
+    })
+}
