@@ -7,7 +7,8 @@ MAKEFLAGS += --no-builtin-rules
 
 PORT ?= 8080
 # folders stand in the list too, so that a removed file is noticed
-PAGE_SOURCES := $(shell find src www weights -not -name '*.tmp' -not -path '*/__pycache__*' 2>/dev/null) \
+PAGE_SOURCES := $(shell find src www weights -not -path '*/training*' -not -path '*/__pycache__*' \
+	-not -name '*.py' -not -name screenshot.png 2>/dev/null | sed 's/ /\\ /g') \
 	Cargo.toml Cargo.lock .cargo/config.toml $(wildcard Trunk.toml)
 
 help: ## Say what can be made (this)
@@ -28,7 +29,9 @@ check: setup ## Run the quick ones: format, lints, native unit tests
 dist: setup-build dist/index.html ## Build the page for a static host, in dist/
 
 dist/index.html: $(PAGE_SOURCES) | setup-build
-	scripts/with-tools trunk build --release --locked
+	@# Trunk.toml keeps Trunk off the network, and Cargo with it: the crates come first
+	@cargo fetch --locked --quiet
+	scripts/with-tools trunk build --release
 
 cli: ## Build the command-line tool
 	cargo build --release --locked --bin oddlens
