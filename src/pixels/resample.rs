@@ -2,9 +2,9 @@
 //!
 //! Each output sample is a weighted mean of input samples. The weights are Keys' cubic (R. G. Keys, "Cubic convolution
 //! interpolation for digital image processing", 1981, with a = -1/2), stretched by the scale when shrinking so that every input
-//! sample counts. Along rows first, along columns second (but see [`columns_first`]),
-//! rounded to 8 bits after each; weights are integers in units of 2^-22. The order, the rounding and the
-//! ranges are those of Pillow's `src/libImaging/Resample.c`, written anew.
+//! sample counts. Along rows first, along columns second (tall pictures the other way round), rounded to 8 bits
+//! after each; weights are integers in units of 2^-22. The order, the rounding and the ranges are those of Pillow's
+//! `src/libImaging/Resample.c`, written anew.
 //!
 //! Only what the crop needs is computed: a picture of 1 x 100,000 pixels would fill gigabytes when resized as a whole.
 //! It does not know what the numbers are for.
