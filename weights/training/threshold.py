@@ -21,6 +21,7 @@ last entry of softmax(100 * cos) over [p_1..p_m, g]. A picture is odd when its s
 
 It does not know costs: equal error treats a false alarm and a miss alike, and a share of odd pictures does not enter.
 """
+
 import argparse
 import csv
 import hashlib
@@ -36,9 +37,9 @@ from clip_model import Clip, RowMap, Tokenizer, load_safetensors, normalise, res
 
 GENERIC = "a photo of something"
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
-GRID = np.round(np.arange(0.001, 1.0, 0.001), 3)        # thresholds tried
-SHOWN = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)        # rows of the printed tables
-DRAWS, SEED = 60, 0                                      # choices of m normal names, where there are more
+GRID = np.round(np.arange(0.001, 1.0, 0.001), 3)  # thresholds tried
+SHOWN = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)  # rows of the printed tables
+DRAWS, SEED = 60, 0  # choices of m normal names, where there are more
 
 
 class Model:
@@ -62,7 +63,7 @@ class Model:
     def images(self, pictures, chunk=100):
         """[n,512] unit vectors of Pillow pictures."""
         crops = np.stack([resize_crop(p, self.size) for p in pictures])
-        parts = [torch.from_numpy(crops[a:a + chunk]).permute(0, 3, 1, 2) for a in range(0, len(crops), chunk)]
+        parts = [torch.from_numpy(crops[a : a + chunk]).permute(0, 3, 1, 2) for a in range(0, len(crops), chunk)]
         return torch.cat([self.net.image(normalise(x)) for x in parts]).numpy()
 
 
@@ -107,19 +108,26 @@ def auroc(score, odd):
 
 def at(threshold, alarm, miss):
     k = int(np.abs(GRID - threshold).argmin())
-    return {"threshold": float(GRID[k]), "false_alarm": round(float(alarm[k]), 3), "miss": round(float(miss[k]), 3),
-            "balanced_accuracy": round(1 - float(alarm[k] + miss[k]) / 2, 3)}
+    return {
+        "threshold": float(GRID[k]),
+        "false_alarm": round(float(alarm[k]), 3),
+        "miss": round(float(miss[k]), 3),
+        "balanced_accuracy": round(1 - float(alarm[k] + miss[k]) / 2, 3),
+    }
 
 
 def study(tasks):
     """Everything about a list of tasks: AUROC, the two chosen thresholds, the table, and how far single tasks lie apart."""
     alarm, miss = rates(tasks)
     own = [GRID[np.abs(a - m).argmin()] for a, m in (rates([t]) for t in tasks)]
-    return {"tasks": len(tasks), "auroc": round(float(np.mean([auroc(*t) for t in tasks])), 3),
-            "equal_error": at(GRID[np.abs(alarm - miss).argmin()], alarm, miss),
-            "best": at(GRID[(alarm + miss).argmin()], alarm, miss),
-            "equal_error_of_single_tasks": {f"{q}%": round(float(np.percentile(own, q)), 3) for q in (10, 50, 90)},
-            "table": [at(t, alarm, miss) for t in SHOWN]}
+    return {
+        "tasks": len(tasks),
+        "auroc": round(float(np.mean([auroc(*t) for t in tasks])), 3),
+        "equal_error": at(GRID[np.abs(alarm - miss).argmin()], alarm, miss),
+        "best": at(GRID[(alarm + miss).argmin()], alarm, miss),
+        "equal_error_of_single_tasks": {f"{q}%": round(float(np.percentile(own, q)), 3) for q in (10, 50, 90)},
+        "table": [at(t, alarm, miss) for t in SHOWN],
+    }
 
 
 def tasks_with(m, images, labels, names, vectors, generic):
@@ -142,9 +150,13 @@ def measure(model, where, names):
     vectors, generic = model.text([prompt(w) for w in used]), model.text([GENERIC])[0]
     counts = [m for m in (1, 2, 3, 5, 9) if m < len(used)]
     by_count = {m: tasks_with(m, images, labels, used, vectors, generic) for m in counts}
-    return {"pictures": len(keep), "names": used, "left_out": sorted(set(words) - set(used)),
-            "one_vs_rest": study(by_count[1]),
-            "several_normals": {str(m): study(t) for m, t in by_count.items() if m > 1}}, by_count[1]
+    return {
+        "pictures": len(keep),
+        "names": used,
+        "left_out": sorted(set(words) - set(used)),
+        "one_vs_rest": study(by_count[1]),
+        "several_normals": {str(m): study(t) for m, t in by_count.items() if m > 1},
+    }, by_count[1]
 
 
 def main():
@@ -162,11 +174,16 @@ def main():
     chosen = round(sets[first]["one_vs_rest"]["equal_error"]["threshold"], 2)
     transfer = {tag: at(chosen, *rates(t)) for tag, t in tasks.items()}
     f = transfer[first]
-    source = (f"Where false alarms and misses are equally frequent (about {(f['false_alarm'] + f['miss']) / 2:.0%} each) with one normal name, "
-              f"measured on {sets[first]['pictures']} {first} test pictures, each of the {len(sets[first]['names'])} names in turn against the "
-              "rest; with several normal names the useful threshold is lower, so set it by your own pictures.")
-    result = {"model_sha256": hashlib.sha256(model.file.read_bytes()).hexdigest(),
-              "proposed": {"threshold": chosen, "threshold_source": source, "rates": transfer}, "sets": sets}
+    source = (
+        f"Where false alarms and misses are equally frequent (about {(f['false_alarm'] + f['miss']) / 2:.0%} each) with one normal name, "
+        f"measured on {sets[first]['pictures']} {first} test pictures, each of the {len(sets[first]['names'])} names in turn against the "
+        "rest; with several normal names the useful threshold is lower, so set it by your own pictures."
+    )
+    result = {
+        "model_sha256": hashlib.sha256(model.file.read_bytes()).hexdigest(),
+        "proposed": {"threshold": chosen, "threshold_source": source, "rates": transfer},
+        "sets": sets,
+    }
     for tag, s in sets.items():
         print(f"\n{tag}: {s['pictures']} pictures, {len(s['names'])} names")
         for m, r in {"1": s["one_vs_rest"], **s["several_normals"]}.items():
