@@ -13,3 +13,4 @@ pub mod quant;
 pub mod score;
 #[cfg(feature = "model")]
 pub mod weights;
+pub mod app_state;

@@ -1,0 +1,911 @@
+//! The page's memory: what is normal, which model, which pictures, what was decided. One pure step
+//! [`State::update`]`(action, now) -> effects` changes it; what the step wants done in the world comes back as [`Effect`]s.
+//!
+//! It does not know Yew, the DOM, workers, models or scorers: it compiles and is tested on any machine. The shape (model,
+//! message, update, commands) is the Elm architecture (guide.elm-lang.org/architecture).
+
+pub mod camera;
+pub mod export;
+pub mod permalink;
+pub mod picture;
+pub mod presets;
+pub mod view;
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use crate::protocol::{Entry, Event, ImageId, JobId, ModelEntry, ModelInfo, Note, Request, Setup, Stage};
+use camera::Camera;
+use picture::{Outcome, Phase, Picture};
+use view::{Filter, Sort};
+
+/// Pictures sent to the worker before the first of them is answered: one being scored, one waiting, so it never idles.
+pub const AHEAD: usize = 2;
+/// Worker deaths in a row, without one score between them, after which the page stops trying by itself.
+pub const MAX_DEATHS: u32 = 3;
+/// Removals that can be taken back; older ones are forgotten for good, and their memory with them.
+const UNDO_DEPTH: usize = 10;
+/// Names in a setup; far more than anybody types, small enough that a hostile link cannot stall the model.
+pub const MAX_NAMES: usize = 200;
+/// Characters in a name or a prompt (the model reads 77 tokens).
+pub const MAX_TEXT: usize = 300;
+
+/// Everything that the page shows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct State {
+    /// What the person asks for (the worker may not know it yet).
+    pub setup: Setup,
+    /// What the scores on show were computed with.
+    pub in_force: Option<InForce>,
+    /// Why the last setup was refused.
+    pub setup_error: Option<String>,
+    /// What is doubtful about the texts in force.
+    pub notes: Rc<[Note]>,
+    pub model: Model,
+    /// Models that can be had.
+    pub offered: Rc<[ModelEntry]>,
+    /// The model asked for by link or by choice; `None`: the manifest's default.
+    pub wanted_model: Option<String>,
+    /// In order of arrival (and so of id); removed ones stay until they cannot be brought back.
+    pub pictures: Vec<Rc<Picture>>,
+    /// `None`: the model's own.
+    pub threshold: Option<f32>,
+    pub sort: Sort,
+    pub filter: Filter,
+    pub camera: Option<Camera>,
+    pub worker: Worker,
+    /// The browser falsifies canvas reads: pictures that it decodes are scored from falsified pixels.
+    pub canvas_noise: bool,
+    /// One line on what happened last, also read to those who do not see.
+    pub status: Rc<str>,
+    /// Things to be told once, until dismissed.
+    pub notices: Vec<String>,
+    /// How far the present queue is.
+    pub batch: Batch,
+    setup_job: JobId,
+    scored_model: Option<String>,
+    undo: Vec<Undo>,
+    outstanding: VecDeque<Outstanding>,
+    next_job: u32,
+    next_image: u32,
+    deaths: u32,
+}
+
+/// A setup that the engine has accepted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InForce {
+    pub job: JobId,
+    pub setup: Setup,
+    pub entries: Rc<[Entry]>,
+}
+
+/// Where the model stands.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Model {
+    /// `since`: when it began, milliseconds on the page's clock.
+    Loading {
+        job: JobId,
+        received: u64,
+        total: Option<u64>,
+        since: f64,
+        seconds_left: Option<f64>,
+    },
+    Ready(Rc<ModelInfo>),
+    Failed(String),
+}
+
+/// Where the worker stands.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Worker {
+    Starting,
+    Alive,
+    /// It died too often; says how. Waits for a person.
+    Stopped(String),
+}
+
+/// Pictures since the queue was last empty.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Batch {
+    pub total: usize,
+    pub done: usize,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Undo {
+    Pictures(Vec<ImageId>),
+    Setup(Setup, String),
+}
+
+/// A request that the worker has not answered; the oldest is the one it is busy with.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Outstanding {
+    job: JobId,
+    what: Asked,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Asked {
+    Load,
+    Setup,
+    Score(ImageId),
+    Restore(ImageId),
+    Frame,
+}
+
+/// What happens to the page.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// A link's fragment was read (without `#`).
+    OpenLink(String),
+    /// One or several names, separated by commas or line ends.
+    AddClasses(String),
+    RemoveClass(usize),
+    ReplaceClass { from: String, to: String },
+    SetNormal(Vec<String>),
+    /// One template a line.
+    SetTemplates(String),
+    /// One text a line.
+    SetAnomaly(String),
+    SetMethod(String),
+    ResetPrompts,
+    /// `None`: back to the model's own.
+    SetThreshold(Option<f32>),
+    SetSort(Sort),
+    SetFilter(Filter),
+    /// Files arrived: name (path) and bytes of each. They get the ids from [`State::next_image`] on.
+    AddPictures(Vec<(String, u64)>),
+    Remove(Vec<ImageId>),
+    /// Drop what is not scored yet.
+    CancelQueue,
+    ClearPictures,
+    Retry(ImageId),
+    Undo,
+    LoadModel(Option<String>),
+    CancelLoad,
+    /// The engine spoke. `thumbnail`: address of attachment 0 of a scored picture.
+    Engine { event: Event, thumbnail: Option<Rc<str>> },
+    /// A file could not be read any more.
+    Unreadable { job: JobId, image: ImageId, message: String },
+    WorkerAlive,
+    WorkerDied(String),
+    RetryWorker,
+    CanvasNoise,
+    StartCamera,
+    CameraLive,
+    CameraFailed(String),
+    StopCamera,
+    FreezeCamera(bool),
+    /// The camera has a new picture.
+    FrameDue,
+    /// The picture asked for by [`Effect::SendFrame`] could not be had.
+    FrameLost(JobId),
+    Notice(String),
+    DismissNotices,
+    Say(String),
+}
+
+/// What the page is to do in the world.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Send a request that has no attachment.
+    Ask(Request),
+    /// Read the file of `image` and ask for its score.
+    ScoreFile { job: JobId, image: ImageId },
+    /// Give the kept embedding of `image` back to the worker.
+    Restore { job: JobId, image: ImageId },
+    /// Send the camera's present picture.
+    SendFrame { job: JobId },
+    /// Stop fetching the model.
+    CancelLoad,
+    /// Files, thumbnails' addresses and embeddings of these are not needed any more.
+    Discard { images: Vec<ImageId>, addresses: Vec<Rc<str>> },
+    /// Start a worker in place of the dead one.
+    Respawn,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            setup: Setup::default(),
+            in_force: None,
+            setup_error: None,
+            notes: Rc::new([]),
+            model: Model::Loading { job: JobId(0), received: 0, total: None, since: 0.0, seconds_left: None },
+            offered: Rc::new([]),
+            wanted_model: None,
+            pictures: Vec::new(),
+            threshold: None,
+            sort: Sort::default(),
+            filter: Filter::default(),
+            camera: None,
+            worker: Worker::Starting,
+            canvas_noise: false,
+            status: "".into(),
+            notices: Vec::new(),
+            batch: Batch::default(),
+            setup_job: JobId(0),
+            scored_model: None,
+            undo: Vec::new(),
+            outstanding: VecDeque::new(),
+            next_job: 1,
+            next_image: 1,
+            deaths: 0,
+        }
+    }
+}
+
+impl State {
+    /// The id that the next picture gets.
+    pub fn next_image(&self) -> ImageId {
+        ImageId(self.next_image)
+    }
+
+    /// The loaded model.
+    pub fn ready(&self) -> Option<&Rc<ModelInfo>> {
+        match &self.model {
+            Model::Ready(info) => Some(info),
+            _ => None,
+        }
+    }
+
+    /// The threshold in use: the person's, else the model's, else one half.
+    pub fn threshold_in_use(&self) -> f32 {
+        self.threshold.or_else(|| self.ready().map(|m| m.entry.threshold)).unwrap_or(0.5)
+    }
+
+    /// One picture, removed or not.
+    pub fn picture(&self, id: ImageId) -> Option<&Rc<Picture>> {
+        self.pictures.binary_search_by_key(&id, |p| p.id).ok().map(|i| &self.pictures[i])
+    }
+
+    fn picture_mut(&mut self, id: ImageId) -> Option<&mut Picture> {
+        let i = self.pictures.binary_search_by_key(&id, |p| p.id).ok()?;
+        Some(Rc::make_mut(&mut self.pictures[i]))
+    }
+
+    /// What [`Action::Undo`] would bring back, in words.
+    pub fn undoable(&self) -> Option<String> {
+        self.undo.last().map(|u| match u {
+            Undo::Pictures(ids) if ids.len() == 1 => "1 picture removed".into(),
+            Undo::Pictures(ids) => format!("{} pictures removed", ids.len()),
+            Undo::Setup(_, what) => what.clone(),
+        })
+    }
+
+    /// Is a picture or frame in the worker's hands? Then silence means that something is wrong.
+    pub fn awaits_answer(&self) -> bool {
+        self.outstanding.iter().any(|o| !matches!(o.what, Asked::Load))
+    }
+
+    /// One step. `now`: milliseconds on the page's clock.
+    pub fn update(&mut self, action: Action, now: f64) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        self.step(action, now, &mut effects);
+        self.pump(&mut effects);
+        effects
+    }
+
+    fn step(&mut self, action: Action, now: f64, effects: &mut Vec<Effect>) {
+        match action {
+            Action::OpenLink(fragment) => self.open_link(&fragment, now, effects),
+            Action::AddClasses(text) => self.add_classes(&text, effects),
+            Action::RemoveClass(i) => {
+                if i < self.setup.normal.len() {
+                    let before = self.setup.clone();
+                    let name = self.setup.normal.remove(i);
+                    self.remember(Undo::Setup(before, format!("“{name}” removed")), effects);
+                    self.say(format!("{name} is no longer among what is normal."));
+                    self.ask_setup(effects);
+                }
+            }
+            Action::ReplaceClass { from, to } => {
+                let before = self.setup.clone();
+                if let Some(i) = self.setup.normal.iter().position(|n| *n == from) {
+                    if self.setup.normal.contains(&to) {
+                        self.setup.normal.remove(i);
+                    } else {
+                        self.setup.normal[i] = to.clone();
+                    }
+                    self.remember(Undo::Setup(before, format!("“{from}” replaced by “{to}”")), effects);
+                    self.say(format!("{to} takes the place of {from}."));
+                    self.ask_setup(effects);
+                }
+            }
+            Action::SetNormal(names) => {
+                let names = clean_names(names);
+                if names != self.setup.normal && !names.is_empty() {
+                    let before = std::mem::replace(&mut self.setup.normal, names);
+                    let count = self.setup.normal.len();
+                    let before = Setup { normal: before, ..self.setup.clone() };
+                    self.remember(Undo::Setup(before, "Classes replaced".into()), effects);
+                    self.say(format!("{count} normal {}.", if count == 1 { "class" } else { "classes" }));
+                    self.ask_setup(effects);
+                }
+            }
+            Action::SetTemplates(text) => {
+                self.setup.templates = lines_or(&text, crate::protocol::DEFAULT_TEMPLATE);
+                self.ask_setup(effects);
+            }
+            Action::SetAnomaly(text) => {
+                self.setup.anomaly = lines_or(&text, crate::protocol::DEFAULT_ANOMALY);
+                self.ask_setup(effects);
+            }
+            Action::SetMethod(method) => {
+                self.setup.method = method;
+                self.ask_setup(effects);
+            }
+            Action::ResetPrompts => {
+                let default = Setup::default();
+                self.setup.templates = default.templates;
+                self.setup.anomaly = default.anomaly;
+                self.ask_setup(effects);
+            }
+            Action::SetThreshold(value) => match value {
+                Some(t) if !t.is_finite() => {}
+                value => self.threshold = value.map(|t| t.clamp(0.0, 1.0)),
+            },
+            Action::SetSort(sort) => self.sort = sort,
+            Action::SetFilter(filter) => self.filter = filter,
+            Action::AddPictures(files) => self.add_pictures(files),
+            Action::Remove(ids) => self.remove(ids, effects),
+            Action::CancelQueue => {
+                let ids = self.ids_where(|p| matches!(p.phase, Phase::Queued));
+                let count = ids.len();
+                self.remove(ids, effects);
+                self.say(format!("Cancelled: {count} pictures were not scored."));
+            }
+            Action::ClearPictures => {
+                let ids = self.ids_where(|_| true);
+                self.remove(ids, effects);
+            }
+            Action::Retry(id) => {
+                if let Some(p) = self.picture_mut(id)
+                    && matches!(p.phase, Phase::Failed { .. })
+                {
+                    p.phase = Phase::Queued;
+                    self.grow_batch(1);
+                }
+            }
+            Action::Undo => self.take_back(effects),
+            Action::LoadModel(id) => {
+                self.wanted_model = id;
+                self.ask_load(now, effects);
+            }
+            Action::CancelLoad => {
+                if matches!(self.model, Model::Loading { .. }) {
+                    effects.push(Effect::CancelLoad);
+                }
+            }
+            Action::Engine { event, thumbnail } => self.hear(event, thumbnail, now, effects),
+            Action::Unreadable { job, image, message } => {
+                if self.settle(job).is_some() {
+                    self.fail(image, Stage::Decode, message);
+                }
+            }
+            Action::WorkerAlive => {
+                self.worker = Worker::Alive;
+                self.ask_load(now, effects);
+            }
+            Action::WorkerDied(how) => self.bury(&how, effects),
+            Action::RetryWorker => {
+                if matches!(self.worker, Worker::Stopped(_)) {
+                    self.deaths = 0;
+                    self.worker = Worker::Starting;
+                    effects.push(Effect::Respawn);
+                }
+            }
+            Action::CanvasNoise => self.canvas_noise = true,
+            Action::StartCamera => self.camera = Some(Camera::default()),
+            Action::CameraLive => {
+                if let Some(camera) = &mut self.camera {
+                    camera.phase = camera::CameraPhase::Live;
+                    self.say("The camera is on.");
+                }
+            }
+            Action::CameraFailed(why) => {
+                self.say(why.as_str());
+                if let Some(camera) = &mut self.camera {
+                    camera.phase = camera::CameraPhase::Failed(why);
+                }
+            }
+            Action::StopCamera => {
+                if self.camera.take().is_some() {
+                    self.say("The camera is off.");
+                }
+            }
+            Action::FreezeCamera(frozen) => {
+                if let Some(camera) = &mut self.camera {
+                    camera.freeze(frozen);
+                }
+            }
+            Action::FrameDue => self.frame_due(now, effects),
+            Action::FrameLost(job) => {
+                if self.settle(job).is_some()
+                    && let Some(camera) = &mut self.camera
+                {
+                    camera.forget(job);
+                }
+            }
+            Action::Notice(text) => {
+                self.say(text.as_str());
+                self.notices.push(text);
+            }
+            Action::DismissNotices => self.notices.clear(),
+            Action::Say(text) => self.say(text),
+        }
+    }
+
+    fn say(&mut self, text: impl Into<String>) {
+        self.status = text.into().into();
+    }
+
+    fn job(&mut self) -> JobId {
+        let job = JobId(self.next_job);
+        self.next_job += 1;
+        job
+    }
+
+    /// Takes the request off the list of unanswered ones; `None`: it was not there, so the answer is stale.
+    fn settle(&mut self, job: JobId) -> Option<Asked> {
+        let i = self.outstanding.iter().position(|o| o.job == job)?;
+        self.outstanding.remove(i).map(|o| o.what)
+    }
+
+    fn expect_answer(&mut self, job: JobId, what: Asked) {
+        self.outstanding.push_back(Outstanding { job, what });
+    }
+
+    fn ask_load(&mut self, now: f64, effects: &mut Vec<Effect>) {
+        if self.worker != Worker::Alive {
+            return;
+        }
+        let job = self.job();
+        self.outstanding.retain(|o| o.what != Asked::Load);
+        self.model = Model::Loading { job, received: 0, total: None, since: now, seconds_left: None };
+        self.expect_answer(job, Asked::Load);
+        effects.push(Effect::Ask(Request::Load { job, model: self.wanted_model.clone() }));
+    }
+
+    fn ask_setup(&mut self, effects: &mut Vec<Effect>) {
+        self.setup_error = None;
+        if self.setup.normal.is_empty() {
+            self.setup_error = Some("Name at least one thing that is normal.".into());
+            return;
+        }
+        if self.ready().is_none() || self.worker != Worker::Alive {
+            return;
+        }
+        let job = self.job();
+        self.setup_job = job;
+        self.expect_answer(job, Asked::Setup);
+        effects.push(Effect::Ask(Request::Setup { job, setup: self.setup.clone() }));
+    }
+
+    fn add_classes(&mut self, text: &str, effects: &mut Vec<Effect>) {
+        let before = self.setup.normal.len();
+        let mut names = self.setup.normal.clone();
+        names.extend(text.split([',', '\n']).map(str::to_owned));
+        let names = clean_names(names);
+        if names.len() > before {
+            self.setup.normal = names;
+            self.say(format!("Normal is: {}.", self.setup.normal.join(", ")));
+            self.ask_setup(effects);
+        } else if !text.trim().is_empty() {
+            self.say("That name is already there.");
+        }
+    }
+
+    fn open_link(&mut self, fragment: &str, now: f64, effects: &mut Vec<Effect>) {
+        let link = permalink::decode(fragment);
+        let before = self.setup.clone();
+        if let Some(normal) = link.normal {
+            self.setup.normal = normal;
+        }
+        if let Some(templates) = link.templates {
+            self.setup.templates = templates;
+        }
+        if let Some(anomaly) = link.anomaly {
+            self.setup.anomaly = anomaly;
+        }
+        if let Some(method) = link.method {
+            self.setup.method = method;
+        }
+        if link.threshold.is_some() {
+            self.threshold = link.threshold;
+        }
+        self.notices.extend(link.notes);
+        if link.model.is_some() && link.model != self.wanted_model {
+            self.wanted_model = link.model;
+            if self.ready().is_some() {
+                self.ask_load(now, effects);
+                return;
+            }
+        }
+        if self.setup != before {
+            self.ask_setup(effects);
+        }
+    }
+
+    fn add_pictures(&mut self, files: Vec<(String, u64)>) {
+        self.grow_batch(files.len());
+        match files.len() {
+            0 => return,
+            1 => self.say(format!("{} added.", files[0].0)),
+            n => self.say(format!("{n} pictures added.")),
+        }
+        for (name, bytes) in files {
+            let id = ImageId(self.next_image);
+            self.next_image += 1;
+            self.pictures.push(Rc::new(Picture::new(id, &name, bytes)));
+        }
+    }
+
+    fn grow_batch(&mut self, by: usize) {
+        if self.batch.done >= self.batch.total {
+            self.batch = Batch::default();
+        }
+        self.batch.total += by;
+    }
+
+    fn ids_where(&self, wanted: impl Fn(&Picture) -> bool) -> Vec<ImageId> {
+        self.pictures.iter().filter(|p| !p.removed && wanted(p)).map(|p| p.id).collect()
+    }
+
+    fn remove(&mut self, ids: Vec<ImageId>, effects: &mut Vec<Effect>) {
+        let mut gone = Vec::with_capacity(ids.len());
+        for id in ids {
+            let mut waiting = false;
+            if let Some(p) = self.picture_mut(id)
+                && !p.removed
+            {
+                p.removed = true;
+                waiting = matches!(p.phase, Phase::Queued);
+                gone.push(id);
+            }
+            if waiting {
+                self.batch.total = self.batch.total.saturating_sub(1);
+            }
+        }
+        if !gone.is_empty() {
+            self.say(match gone.len() {
+                1 => "Picture removed.".to_owned(),
+                n => format!("{n} pictures removed."),
+            });
+            self.remember(Undo::Pictures(gone), effects);
+        }
+    }
+
+    fn remember(&mut self, undo: Undo, effects: &mut Vec<Effect>) {
+        self.undo.push(undo);
+        if self.undo.len() > UNDO_DEPTH
+            && let Undo::Pictures(ids) = self.undo.remove(0)
+        {
+            self.discard(ids, effects);
+        }
+    }
+
+    fn discard(&mut self, mut images: Vec<ImageId>, effects: &mut Vec<Effect>) {
+        images.sort_unstable();
+        let mut addresses = Vec::new();
+        self.pictures.retain(|p| {
+            let gone = images.binary_search(&p.id).is_ok();
+            if gone {
+                addresses.extend(p.thumbnail.clone());
+            }
+            !gone
+        });
+        if self.worker == Worker::Alive {
+            effects.push(Effect::Ask(Request::Forget { images: images.clone() }));
+        }
+        effects.push(Effect::Discard { images, addresses });
+    }
+
+    fn take_back(&mut self, effects: &mut Vec<Effect>) {
+        match self.undo.pop() {
+            None => {}
+            Some(Undo::Setup(setup, _)) => {
+                self.setup = setup;
+                self.say("Taken back.");
+                self.ask_setup(effects);
+            }
+            Some(Undo::Pictures(ids)) => {
+                let mut waiting = 0;
+                for id in &ids {
+                    if let Some(p) = self.picture_mut(*id) {
+                        p.removed = false;
+                        waiting += usize::from(matches!(p.phase, Phase::Queued));
+                    }
+                }
+                self.grow_batch(waiting);
+                self.say("Taken back.");
+            }
+        }
+    }
+
+    fn fail(&mut self, image: ImageId, stage: Stage, message: String) {
+        if let Some(p) = self.picture_mut(image) {
+            let line = format!("{}: {message}", p.name);
+            p.phase = Phase::Failed { stage, message: message.into() };
+            self.say(line);
+            self.count_one();
+        }
+    }
+
+    fn count_one(&mut self) {
+        self.batch.done = (self.batch.done + 1).min(self.batch.total);
+    }
+
+    fn frame_due(&mut self, now: f64, effects: &mut Vec<Effect>) {
+        let ready = self.ready().is_some() && self.in_force.is_some() && self.worker == Worker::Alive;
+        let wanted = self.camera.as_ref().is_some_and(Camera::wants_frame);
+        if !(ready && wanted) {
+            return;
+        }
+        let job = self.job();
+        if let Some(camera) = &mut self.camera {
+            camera.asked(job, now);
+        }
+        self.expect_answer(job, Asked::Frame);
+        effects.push(Effect::SendFrame { job });
+    }
+
+    /// Sends waiting pictures, in order of arrival, while the worker has room.
+    fn pump(&mut self, effects: &mut Vec<Effect>) {
+        if self.ready().is_none() || self.in_force.is_none() || self.worker != Worker::Alive {
+            return;
+        }
+        let mut flying = self.outstanding.iter().filter(|o| matches!(o.what, Asked::Score(_))).count();
+        if flying >= AHEAD {
+            return;
+        }
+        let waiting: Vec<ImageId> = self
+            .pictures
+            .iter()
+            .filter(|p| !p.removed && matches!(p.phase, Phase::Queued))
+            .take(AHEAD - flying)
+            .map(|p| p.id)
+            .collect();
+        for image in waiting {
+            let job = self.job();
+            if let Some(p) = self.picture_mut(image) {
+                p.phase = Phase::Scoring { job };
+            }
+            self.expect_answer(job, Asked::Score(image));
+            effects.push(Effect::ScoreFile { job, image });
+            flying += 1;
+        }
+        debug_assert!(flying <= AHEAD);
+    }
+
+    fn hear(&mut self, event: Event, thumbnail: Option<Rc<str>>, now: f64, effects: &mut Vec<Effect>) {
+        match event {
+            Event::Manifest { models, .. } => self.offered = models.into(),
+            Event::Loading { job, received, total } => {
+                if let Model::Loading { job: mine, since, .. } = self.model
+                    && mine == job
+                {
+                    let seconds = (now - since) / 1000.0;
+                    let seconds_left = total
+                        .filter(|t| received > 0 && *t >= received && seconds > 0.5)
+                        .map(|t| seconds * (t - received) as f64 / received as f64);
+                    self.model = Model::Loading { job, received, total, since, seconds_left };
+                }
+            }
+            Event::Ready { job, model } => {
+                if self.settle(job).is_none() {
+                    return;
+                }
+                let id = model.entry.id.clone();
+                self.say(format!("The model {} is ready.", model.entry.name));
+                if !model.methods.iter().any(|m| m.id == self.setup.method)
+                    && let Some(first) = model.methods.first()
+                {
+                    self.notices.push(format!(
+                        "The method “{}” is not known here; {} is used instead.",
+                        self.setup.method, first.name
+                    ));
+                    self.setup.method = first.id.clone();
+                }
+                self.model = Model::Ready(Rc::new(model));
+                let other = self.scored_model.as_ref().is_some_and(|scored| *scored != id);
+                self.scored_model = Some(id);
+                self.in_force = None;
+                self.ask_setup(effects);
+                if other {
+                    self.score_all_anew();
+                } else {
+                    self.give_back(effects);
+                }
+            }
+            Event::LoadFailed { job, message } => {
+                if self.settle(job).is_some() {
+                    self.say(format!("The model could not be loaded: {message}"));
+                    self.model = Model::Failed(message);
+                }
+            }
+            Event::SetupDone { job, entries, notes, .. } => {
+                self.settle(job);
+                if self.in_force.as_ref().is_none_or(|f| f.job < job) {
+                    self.in_force = Some(InForce { job, setup: self.setup.clone(), entries: entries.into() });
+                    self.notes = notes.into();
+                }
+            }
+            Event::SetupFailed { job, message } => {
+                self.settle(job);
+                if job == self.setup_job {
+                    self.say(message.as_str());
+                    self.setup_error = Some(message);
+                }
+            }
+            Event::Rescored { job, scores } => {
+                self.settle(job);
+                let Some(force) = self.in_force.as_ref().filter(|f| f.job <= job) else { return };
+                let entries = force.entries.clone();
+                for (id, score) in scores {
+                    if let Some(p) = self.picture_mut(id)
+                        && let Phase::Done(outcome) = &mut p.phase
+                    {
+                        let outcome = Rc::make_mut(outcome);
+                        outcome.score = score;
+                        outcome.entries = entries.clone();
+                    }
+                }
+            }
+            Event::Scored { job, image, score, picture, timings } => {
+                let known = matches!(self.settle(job), Some(Asked::Score(i)) if i == image);
+                let entries = self.in_force.as_ref().map(|f| f.entries.clone());
+                self.deaths = 0;
+                let waited_for =
+                    self.picture(image).is_some_and(|p| matches!(p.phase, Phase::Scoring { job: j } if j == job));
+                if let (true, true, Some(entries)) = (known, waited_for, entries) {
+                    let outcome = Outcome { score, entries, picture, timings };
+                    let mut old = None;
+                    if let Some(p) = self.picture_mut(image) {
+                        p.phase = Phase::Done(Rc::new(outcome));
+                        old = std::mem::replace(&mut p.thumbnail, thumbnail);
+                    }
+                    if let Some(old) = old {
+                        effects.push(Effect::Discard { images: vec![], addresses: vec![old] });
+                    }
+                    self.count_one();
+                    self.say_progress(image);
+                } else if let Some(address) = thumbnail {
+                    effects.push(Effect::Discard { images: vec![], addresses: vec![address] });
+                }
+            }
+            Event::FrameScored { job, score, timings } => {
+                self.deaths = 0;
+                let known = self.settle(job).is_some();
+                let entries = self.in_force.as_ref().map(|f| f.entries.clone());
+                if let (true, Some(entries), Some(camera)) = (known, entries, &mut self.camera) {
+                    camera.scored(job, score, entries, timings, now);
+                }
+            }
+            Event::Failed { job, image, stage, message } => match (self.settle(job), image) {
+                (Some(Asked::Score(asked)), _) => self.fail(asked, stage, message),
+                (Some(Asked::Restore(asked)), _) => {
+                    if let Some(p) = self.picture_mut(asked) {
+                        p.phase = Phase::Queued;
+                        self.grow_batch(1);
+                    }
+                }
+                (Some(Asked::Frame), _) => {
+                    if let Some(camera) = &mut self.camera {
+                        camera.refused(job, message);
+                    }
+                }
+                _ => {}
+            },
+        }
+    }
+
+    fn say_progress(&mut self, image: ImageId) {
+        if self.batch.total > 1 {
+            if self.batch.done == self.batch.total {
+                self.say(format!("All {} pictures are done.", self.batch.total));
+            } else if self.batch.done.is_multiple_of(25) {
+                self.say(format!("{} of {} pictures done.", self.batch.done, self.batch.total));
+            }
+        } else if let Some(p) = self.picture(image)
+            && let Phase::Done(outcome) = &p.phase
+        {
+            let verdict = if outcome.score.is_anomalous(self.threshold_in_use()) { "odd" } else { "normal" };
+            self.say(format!("{}: {:.2}, {verdict}.", p.name, outcome.score.value));
+        }
+    }
+
+    /// Another model: no old score counts.
+    fn score_all_anew(&mut self) {
+        let mut count = 0;
+        for p in &mut self.pictures {
+            if matches!(p.phase, Phase::Done(_)) {
+                Rc::make_mut(p).phase = Phase::Queued;
+                count += 1;
+            }
+        }
+        self.grow_batch(count);
+    }
+
+    /// The same model in a fresh worker: it gets the kept embeddings, so that no picture is encoded twice.
+    fn give_back(&mut self, effects: &mut Vec<Effect>) {
+        let kept: Vec<ImageId> =
+            self.pictures.iter().filter(|p| matches!(p.phase, Phase::Done(_))).map(|p| p.id).collect();
+        for image in kept {
+            let job = self.job();
+            self.expect_answer(job, Asked::Restore(image));
+            effects.push(Effect::Restore { job, image });
+        }
+    }
+
+    fn bury(&mut self, how: &str, effects: &mut Vec<Effect>) {
+        self.deaths += 1;
+        let lost: Vec<Outstanding> = self.outstanding.drain(..).collect();
+        for (i, Outstanding { what, job }) in lost.into_iter().enumerate() {
+            match what {
+                Asked::Score(image) if i == 0 => {
+                    self.fail(image, Stage::Worker, format!("the worker stopped on this picture ({how})"));
+                }
+                Asked::Score(image) => {
+                    if let Some(p) = self.picture_mut(image) {
+                        p.phase = Phase::Queued;
+                    }
+                }
+                // an embedding that kills is not given back again; its picture is read anew
+                Asked::Restore(image) if i == 0 => {
+                    if let Some(p) = self.picture_mut(image) {
+                        p.phase = Phase::Queued;
+                        self.grow_batch(1);
+                    }
+                }
+                Asked::Frame => {
+                    if let Some(camera) = &mut self.camera {
+                        camera.forget(job);
+                    }
+                }
+                Asked::Load | Asked::Setup | Asked::Restore(_) => {}
+            }
+        }
+        self.in_force = None;
+        if self.deaths >= MAX_DEATHS {
+            let message = format!("The worker stopped {} times in a row ({how}).", self.deaths);
+            self.say(message.as_str());
+            self.model = Model::Failed(message.clone());
+            self.worker = Worker::Stopped(message);
+        } else {
+            self.say(format!("The worker stopped ({how}) and is started again."));
+            self.worker = Worker::Starting;
+            self.model = Model::Loading { job: JobId(0), received: 0, total: None, since: 0.0, seconds_left: None };
+            effects.push(Effect::Respawn);
+        }
+    }
+}
+
+/// Trimmed, without empty ones and repetitions (case apart), and not absurdly many or long.
+pub(crate) fn clean_names(names: impl IntoIterator<Item = String>) -> Vec<String> {
+    let mut seen = std::collections::HashSet::new();
+    let mut clean = Vec::new();
+    for name in names {
+        let name = clean_text(&name);
+        if !name.is_empty() && seen.insert(name.to_lowercase()) {
+            clean.push(name);
+        }
+        if clean.len() == MAX_NAMES {
+            break;
+        }
+    }
+    clean
+}
+
+/// One line: control characters become spaces, ends are trimmed, and it is cut at [`MAX_TEXT`] characters.
+pub(crate) fn clean_text(text: &str) -> String {
+    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_TEXT).collect();
+    line.trim().to_owned()
+}
+
+fn lines_or(text: &str, default: &str) -> Vec<String> {
+    let lines: Vec<String> = text.lines().map(clean_text).filter(|l| !l.is_empty()).take(MAX_NAMES).collect();
+    if lines.is_empty() { vec![default.to_owned()] } else { lines }
+}
+
+#[cfg(test)]
+mod tests;

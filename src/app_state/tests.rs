@@ -1,0 +1,430 @@
+//! The page's memory, step by step, with a hand-played worker instead of a real one.
+
+use super::camera::CameraPhase;
+use super::view::{Filter, Sort, natural};
+use super::*;
+use crate::protocol::{Decoder, EntryKind, MethodInfo, PictureInfo, Score, Timings};
+
+fn info(id: &str) -> ModelInfo {
+    ModelInfo {
+        entry: ModelEntry {
+            id: id.into(),
+            name: id.into(),
+            file: format!("{id}.gguf"),
+            bytes: 5_800_000,
+            sha256: String::new(),
+            threshold: 0.4,
+            threshold_source: "by hand".into(),
+            can: String::new(),
+            cannot: String::new(),
+        },
+        image_size: 64,
+        embed_dim: 4,
+        memory_bytes: 0,
+        kernel: "scalar".into(),
+        vocabulary: None,
+        methods: vec![MethodInfo { id: "zero-shot".into(), name: "Zero-shot".into(), explanation: String::new() }],
+        load_millis: 1.0,
+    }
+}
+
+fn score(value: f32) -> Score {
+    Score { value, margin: (value / (1.0 - value)).ln(), nearest: 0, cosines: vec![0.25, 0.5], probabilities: vec![1.0 - value, value] }
+}
+
+fn picture_info() -> PictureInfo {
+    PictureInfo { width: 3, height: 2, format: "PNG".into(), decoder: Decoder::Oddlens }
+}
+
+fn entries() -> Vec<Entry> {
+    vec![
+        Entry { text: "a photo of a dog".into(), label: "dog".into(), kind: EntryKind::Normal },
+        Entry { text: "a photo of something".into(), label: "a photo of something".into(), kind: EntryKind::Anomaly },
+    ]
+}
+
+/// A state and everything it wanted done.
+#[derive(Default)]
+struct Bench {
+    state: State,
+    effects: Vec<Effect>,
+    now: f64,
+}
+
+impl Bench {
+    fn act(&mut self, action: Action) -> Vec<Effect> {
+        self.now += 10.0;
+        let effects = self.state.update(action, self.now);
+        self.effects.extend(effects.clone());
+        effects
+    }
+
+    fn event(&mut self, event: Event) -> Vec<Effect> {
+        self.act(Action::Engine { event, thumbnail: None })
+    }
+
+    fn last_job(&self) -> JobId {
+        JobId(self.state.next_job - 1)
+    }
+
+    /// Worker alive, model loaded, setup done.
+    fn ready() -> Self {
+        let mut b = Bench::default();
+        b.act(Action::WorkerAlive);
+        b.come_up("mini");
+        b
+    }
+
+    fn come_up(&mut self, model: &str) {
+        self.event(Event::Ready { job: self.last_job(), model: info(model) });
+        let job = self.state.setup_job;
+        self.event(Event::SetupDone { job, entries: entries(), notes: vec![], timings: Timings::default() });
+    }
+
+    fn add(&mut self, names: &[&str]) -> Vec<Effect> {
+        self.act(Action::AddPictures(names.iter().map(|n| ((*n).to_owned(), 1)).collect()))
+    }
+
+    fn scored(&mut self, job: JobId, image: ImageId, value: f32) -> Vec<Effect> {
+        self.event(Event::Scored { job, image, score: score(value), picture: picture_info(), timings: Timings::default() })
+    }
+
+    fn phases(&self) -> Vec<&'static str> {
+        self.state.pictures.iter().map(|p| p.phase_name()).collect()
+    }
+
+    /// Answers every picture that was sent, until none is left.
+    fn run_queue(&mut self, value: impl Fn(ImageId) -> f32) -> Vec<ImageId> {
+        let mut order = Vec::new();
+        while let Some((job, image)) = self.state.outstanding.iter().find_map(|o| match o.what {
+            Asked::Score(image) => Some((o.job, image)),
+            _ => None,
+        }) {
+            order.push(image);
+            self.scored(job, image, value(image));
+        }
+        order
+    }
+}
+
+fn sent(effects: &[Effect]) -> Vec<(JobId, ImageId)> {
+    effects
+        .iter()
+        .filter_map(|e| match e {
+            Effect::ScoreFile { job, image } => Some((*job, *image)),
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn nothing_is_sent_before_model_and_setup() {
+    let mut b = Bench::default();
+    b.add(&["a.png"]);
+    b.act(Action::WorkerAlive);
+    assert!(sent(&b.effects).is_empty());
+    let load = b.last_job();
+    let effects = b.event(Event::Ready { job: load, model: info("mini") });
+    assert!(matches!(&effects[..], [Effect::Ask(Request::Setup { setup, .. })] if setup.normal == ["dog"]));
+    assert_eq!(b.state.threshold_in_use(), 0.4);
+    let effects =
+        b.event(Event::SetupDone { job: b.last_job(), entries: entries(), notes: vec![], timings: Timings::default() });
+    assert_eq!(sent(&effects).len(), 1);
+}
+
+#[test]
+fn five_hundred_pictures_go_in_order_two_at_a_time() {
+    let mut b = Bench::ready();
+    let names: Vec<String> = (0..500).map(|i| format!("{i}.png")).collect();
+    let effects = b.add(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(sent(&effects).len(), AHEAD);
+    assert_eq!(b.state.batch, Batch { total: 500, done: 0 });
+    let order = b.run_queue(|_| 0.1);
+    assert_eq!(order, (1..=500).map(ImageId).collect::<Vec<_>>());
+    assert_eq!(b.state.batch, Batch { total: 500, done: 500 });
+    assert_eq!(b.state.counts().normal, 500);
+    assert_eq!(&*b.state.status, "All 500 pictures are done.");
+}
+
+#[test]
+fn cancel_drops_the_queue_and_undo_brings_it_back() {
+    let mut b = Bench::ready();
+    b.add(&["a", "b", "c", "d"]);
+    b.act(Action::CancelQueue);
+    assert_eq!(b.state.visible().len(), 2);
+    b.run_queue(|_| 0.2);
+    assert_eq!(b.state.batch, Batch { total: 2, done: 2 });
+    b.act(Action::Undo);
+    b.run_queue(|_| 0.3);
+    assert_eq!(b.phases(), ["done"; 4]);
+}
+
+#[test]
+fn answers_to_another_job_are_dropped() {
+    let mut b = Bench::ready();
+    let (job, image) = sent(&b.add(&["a"]))[0];
+    let effects = b.act(Action::Engine {
+        event: Event::Scored {
+            job: JobId(job.0 + 50),
+            image,
+            score: score(0.9),
+            picture: picture_info(),
+            timings: Timings::default(),
+        },
+        thumbnail: Some("blob:1".into()),
+    });
+    assert_eq!(b.phases(), ["scoring"]);
+    assert_eq!(effects, [Effect::Discard { images: vec![], addresses: vec!["blob:1".into()] }]);
+    b.scored(job, image, 0.3);
+    b.scored(job, image, 0.9);
+    assert_eq!(b.state.picture(image).and_then(|p| p.outcome()).map(|o| o.score.value), Some(0.3));
+}
+
+#[test]
+fn classes_are_split_trimmed_and_told_apart() {
+    let mut b = Bench::ready();
+    let effects = b.act(Action::AddClasses(" cat, Dog ,, truck\n".into()));
+    assert_eq!(b.state.setup.normal, ["dog", "cat", "truck"]);
+    assert!(matches!(&effects[..], [Effect::Ask(Request::Setup { setup, .. })] if setup.normal.len() == 3));
+    assert!(b.act(Action::AddClasses("CAT".into())).is_empty());
+    b.act(Action::RemoveClass(0));
+    assert_eq!(b.state.setup.normal, ["cat", "truck"]);
+    assert_eq!(b.state.undoable().as_deref(), Some("“dog” removed"));
+    b.act(Action::Undo);
+    assert_eq!(b.state.setup.normal, ["dog", "cat", "truck"]);
+}
+
+#[test]
+fn without_a_class_nothing_is_asked_and_it_is_said() {
+    let mut b = Bench::ready();
+    assert!(b.act(Action::RemoveClass(0)).is_empty());
+    assert!(b.state.setup_error.is_some());
+    b.act(Action::AddClasses("cat".into()));
+    assert_eq!(b.state.setup_error, None);
+}
+
+#[test]
+fn a_new_setup_changes_scores_without_reading_a_file_again() {
+    let mut b = Bench::ready();
+    b.add(&["a", "b"]);
+    b.run_queue(|_| 0.2);
+    b.act(Action::AddClasses("cat".into()));
+    let job = b.last_job();
+    b.event(Event::SetupDone { job, entries: entries(), notes: vec![], timings: Timings::default() });
+    let effects = b.event(Event::Rescored { job, scores: vec![(ImageId(1), score(0.8)), (ImageId(9), score(0.1))] });
+    assert!(effects.is_empty());
+    assert_eq!(b.state.counts(), view::Counts { all: 2, odd: 1, normal: 1, failed: 0, waiting: 0 });
+    // the answer to an older setup comes late
+    b.event(Event::Rescored { job: JobId(job.0 - 1), scores: vec![(ImageId(1), score(0.1))] });
+    assert_eq!(b.state.counts().odd, 1);
+}
+
+#[test]
+fn the_picture_that_killed_the_worker_is_marked_and_the_queue_goes_on() {
+    let mut b = Bench::ready();
+    b.add(&["good", "killer", "later", "last"]);
+    let (job, image) = sent(&b.effects)[0];
+    b.scored(job, image, 0.1);
+    let effects = b.act(Action::WorkerDied("out of memory".into()));
+    assert_eq!(effects, [Effect::Respawn]);
+    assert_eq!(b.phases(), ["done", "failed", "queued", "queued"]);
+    assert!(matches!(&b.state.pictures[1].phase, Phase::Failed { stage: Stage::Worker, message } if message.contains("out of memory")));
+    let effects = b.act(Action::WorkerAlive);
+    assert!(matches!(&effects[..], [Effect::Ask(Request::Load { .. })]));
+    let effects = b.event(Event::Ready { job: b.last_job(), model: info("mini") });
+    assert!(matches!(&effects[..], [Effect::Ask(Request::Setup { .. }), Effect::Restore { image: ImageId(1), .. }]));
+    b.event(Event::SetupDone { job: b.state.setup_job, entries: entries(), notes: vec![], timings: Timings::default() });
+    let order = b.run_queue(|_| 0.1);
+    assert_eq!(order, [ImageId(3), ImageId(4)]);
+    b.act(Action::Retry(ImageId(2)));
+    b.run_queue(|_| 0.1);
+    assert_eq!(b.phases(), ["done"; 4]);
+}
+
+#[test]
+fn three_deaths_without_a_score_stop_until_a_person_asks() {
+    let mut b = Bench::ready();
+    b.add(&["a", "b", "c", "d", "e"]);
+    for death in 1..=MAX_DEATHS {
+        let effects = b.act(Action::WorkerDied("trap".into()));
+        assert_eq!(effects.contains(&Effect::Respawn), death < MAX_DEATHS);
+        if death < MAX_DEATHS {
+            b.act(Action::WorkerAlive);
+            b.come_up("mini");
+        }
+    }
+    assert!(matches!(b.state.worker, Worker::Stopped(_)));
+    assert_eq!(b.act(Action::RetryWorker), [Effect::Respawn]);
+    b.act(Action::WorkerAlive);
+    b.come_up("mini");
+    b.run_queue(|_| 0.5);
+    assert_eq!(b.phases(), ["failed", "failed", "failed", "done", "done"]);
+}
+
+#[test]
+fn a_score_between_deaths_counts() {
+    let mut b = Bench::ready();
+    for _ in 0..6 {
+        b.add(&["good", "killer"]);
+        let (job, image) = sent(&b.effects)[sent(&b.effects).len() - 2];
+        b.scored(job, image, 0.1);
+        assert!(b.act(Action::WorkerDied("trap".into())).contains(&Effect::Respawn));
+        b.act(Action::WorkerAlive);
+        b.come_up("mini");
+    }
+}
+
+#[test]
+fn another_model_scores_everything_anew() {
+    let mut b = Bench::ready();
+    b.add(&["a", "b"]);
+    b.run_queue(|_| 0.2);
+    b.act(Action::LoadModel(Some("large".into())));
+    b.come_up("large");
+    assert_eq!(b.run_queue(|_| 0.7), [ImageId(1), ImageId(2)]);
+    assert_eq!(b.state.counts().odd, 2);
+}
+
+#[test]
+fn old_removals_are_forgotten_with_their_memory() {
+    let mut b = Bench::ready();
+    let names: Vec<String> = (0..12).map(|i| i.to_string()).collect();
+    b.add(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    b.run_queue(|_| 0.2);
+    let mut effects = Vec::new();
+    for i in 1..=12 {
+        effects.extend(b.act(Action::Remove(vec![ImageId(i)])));
+    }
+    let gone: Vec<_> = effects.iter().filter(|e| matches!(e, Effect::Discard { .. })).collect();
+    assert_eq!(gone.len(), 2);
+    assert_eq!(b.state.pictures.len(), 10);
+    for _ in 0..12 {
+        b.act(Action::Undo);
+    }
+    assert_eq!(b.state.visible().len(), 10);
+}
+
+#[test]
+fn a_file_that_vanished_is_a_failed_card() {
+    let mut b = Bench::ready();
+    let (job, image) = sent(&b.add(&["gone.png", "b"]))[0];
+    b.act(Action::Unreadable { job, image, message: "the file is not there any more".into() });
+    assert_eq!(b.phases(), ["failed", "scoring"]);
+    assert_eq!(b.state.batch.done, 1);
+}
+
+#[test]
+fn order_and_filter() {
+    let mut b = Bench::ready();
+    b.add(&["img10", "img2", "broken", "IMG1"]);
+    let values = [0.2, 0.9, 0.0, 0.5];
+    for _ in 0..4 {
+        let Some(o) = b.state.outstanding.front().copied() else { break };
+        match o.what {
+            Asked::Score(ImageId(3)) => {
+                b.event(Event::Failed { job: o.job, image: Some(ImageId(3)), stage: Stage::Format, message: "no".into() });
+            }
+            Asked::Score(i) => {
+                b.scored(o.job, i, values[i.0 as usize - 1]);
+            }
+            other => panic!("unexpected {other:?}"),
+        }
+    }
+    let names = |b: &Bench| b.state.visible().iter().map(|p| p.name.to_string()).collect::<Vec<_>>();
+    b.act(Action::SetSort(Sort::OddFirst));
+    assert_eq!(names(&b), ["img2", "IMG1", "img10", "broken"]);
+    b.act(Action::SetSort(Sort::NormalFirst));
+    assert_eq!(names(&b), ["img10", "IMG1", "img2", "broken"]);
+    b.act(Action::SetSort(Sort::Name));
+    assert_eq!(names(&b), ["broken", "IMG1", "img2", "img10"]);
+    b.act(Action::SetFilter(Filter::Odd));
+    assert_eq!(names(&b), ["IMG1", "img2"]);
+    b.act(Action::SetThreshold(Some(0.6)));
+    assert_eq!(names(&b), ["img2"]);
+    b.act(Action::SetFilter(Filter::Failed));
+    assert_eq!(names(&b), ["broken"]);
+    assert_eq!(b.state.histogram(10), [0, 0, 1, 0, 0, 1, 0, 0, 0, 1]);
+    assert!(natural("a9", "a10").is_lt() && natural("a010", "a10").is_eq() && natural("b", "A").is_gt());
+}
+
+#[test]
+fn the_threshold_takes_only_sensible_numbers() {
+    let mut b = Bench::ready();
+    b.act(Action::SetThreshold(Some(f32::NAN)));
+    assert_eq!(b.state.threshold, None);
+    b.act(Action::SetThreshold(Some(7.0)));
+    assert_eq!(b.state.threshold_in_use(), 1.0);
+    b.act(Action::SetThreshold(None));
+    assert_eq!(b.state.threshold_in_use(), 0.4);
+}
+
+#[test]
+fn at_most_one_frame_is_in_flight() {
+    let mut b = Bench::ready();
+    b.act(Action::StartCamera);
+    assert!(b.act(Action::FrameDue).is_empty());
+    b.act(Action::CameraLive);
+    let [Effect::SendFrame { job }] = b.act(Action::FrameDue)[..] else { panic!("one frame") };
+    assert!(b.act(Action::FrameDue).is_empty());
+    b.event(Event::FrameScored { job: JobId(job.0 + 1), score: score(0.9), timings: Timings::default() });
+    assert!(b.act(Action::FrameDue).is_empty());
+    b.event(Event::FrameScored { job, score: score(0.9), timings: Timings::default() });
+    assert_eq!(b.state.camera.as_ref().map(|c| c.history.clone()), Some(vec![0.9]));
+    assert_eq!(b.act(Action::FrameDue).len(), 1);
+    b.act(Action::FreezeCamera(true));
+    b.event(Event::FrameScored { job: b.last_job(), score: score(0.1), timings: Timings::default() });
+    assert_eq!(b.state.camera.as_ref().map(|c| (c.phase.clone(), c.history.len())), Some((CameraPhase::Frozen, 1)));
+    b.act(Action::FreezeCamera(false));
+    assert_eq!(b.act(Action::FrameDue).len(), 1);
+}
+
+#[test]
+fn a_link_sets_up_the_page_and_its_flaws_are_said() {
+    let mut b = Bench::default();
+    b.act(Action::OpenLink("#normal=cat,fox&threshold=0.3&method=unheard-of&bad".into()));
+    b.act(Action::WorkerAlive);
+    b.come_up("mini");
+    assert_eq!(b.state.setup.normal, ["cat", "fox"]);
+    assert_eq!(b.state.setup.method, "zero-shot");
+    assert_eq!(b.state.threshold_in_use(), 0.3);
+    assert_eq!(b.state.notices.len(), 2);
+}
+
+#[test]
+fn loading_estimates_the_time_left() {
+    let mut b = Bench::default();
+    b.act(Action::WorkerAlive);
+    b.now = 2000.0;
+    b.event(Event::Loading { job: b.last_job(), received: 250, total: Some(1000) });
+    let Model::Loading { seconds_left: Some(left), .. } = b.state.model else { panic!("{:?}", b.state.model) };
+    assert!((left - 6.0).abs() < 0.1, "{left}");
+    b.event(Event::LoadFailed { job: b.last_job(), message: "404".into() });
+    assert_eq!(b.state.model, Model::Failed("404".into()));
+    let effects = b.act(Action::LoadModel(None));
+    assert!(matches!(&effects[..], [Effect::Ask(Request::Load { model: None, .. })]));
+}
+
+#[test]
+fn what_is_taken_away_has_the_command_lines_keys() {
+    let mut b = Bench::ready();
+    b.add(&["a, \"b\".png", "broken"]);
+    let (job, image) = sent(&b.effects)[0];
+    b.scored(job, image, 0.75);
+    b.event(Event::Failed { job: b.last_job(), image: Some(ImageId(2)), stage: Stage::Format, message: "not a picture".into() });
+    let json = export::json_lines(&b.state);
+    let lines: Vec<serde_json::Value> = json.lines().map(|l| serde_json::from_str(l).expect("JSON")).collect();
+    assert_eq!(lines[0]["path"], "a, \"b\".png");
+    assert_eq!(lines[0]["score"], 0.75);
+    assert_eq!(lines[0]["verdict"], "anomalous");
+    assert_eq!(lines[0]["nearest"], "dog");
+    assert_eq!(
+        lines[0]["entries"][1],
+        serde_json::json!({"text": "a photo of something", "kind": "anomaly", "cosine": 0.5, "probability": 0.75})
+    );
+    assert_eq!(lines[1], serde_json::json!({"path": "broken", "error": "not a picture"}));
+    let csv = export::csv(&b.state);
+    let rows: Vec<&str> = csv.lines().collect();
+    assert_eq!(rows[0], "path,score,margin,verdict,nearest,error");
+    assert!(rows[1].starts_with("\"a, \"\"b\"\".png\",0.75,"), "{}", rows[1]);
+    assert_eq!(rows[2], "broken,,,,,not a picture");
+}
