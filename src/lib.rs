@@ -14,3 +14,7 @@ pub mod score;
 #[cfg(feature = "model")]
 pub mod weights;
 pub mod app_state;
+#[cfg(all(feature = "web", target_arch = "wasm32"))]
+pub mod link;
+#[cfg(all(feature = "web", target_arch = "wasm32"))]
+pub mod ui;

@@ -1,0 +1,96 @@
+//! The manifest and the weights, from where the page came from, with progress. It does not know what weights are.
+
+use js_sys::{Reflect, Uint8Array};
+use oddlens::link::error_text;
+use oddlens::protocol::{Event, JobId, ModelEntry};
+use oddlens::weights::manifest;
+use wasm_bindgen::JsCast;
+use wasm_bindgen_futures::JsFuture;
+use web_sys::{AbortSignal, ReadableStreamDefaultReader, RequestInit, Response, WorkerGlobalScope};
+
+/// Milliseconds between two words on progress.
+const PROGRESS_MILLIS: f64 = 40.0;
+
+fn scope() -> WorkerGlobalScope {
+    js_sys::global().unchecked_into()
+}
+
+/// The manifest, then the weights of `model` (`None`: the default) with [`Event::Loading`] on the way.
+///
+/// # Errors
+/// One line: what could not be had, and why.
+pub async fn model(
+    job: JobId,
+    model: Option<&str>,
+    signal: Option<&AbortSignal>,
+    now: fn() -> f64,
+    tell: &mut dyn FnMut(Event),
+) -> Result<(ModelEntry, Vec<u8>), String> {
+    let response = get("weights/manifest.json", signal).await?;
+    let text = response.text().map_err(|e| error_text(&e))?;
+    let text = JsFuture::from(text).await.map_err(|e| error_text(&e))?.as_string().unwrap_or_default();
+    let manifest = manifest::parse(&text).map_err(|e| format!("weights/manifest.json: {e}"))?;
+    tell(Event::Manifest { job, models: manifest.models.clone() });
+    let wanted = model.unwrap_or(&manifest.default);
+    let entry = manifest.models.iter().find(|m| m.id == wanted).cloned().ok_or_else(|| {
+        let known: Vec<_> = manifest.models.iter().map(|m| m.id.as_str()).collect();
+        format!("there is no model “{wanted}” here, only {}", known.join(", "))
+    })?;
+    // the hash in the address makes a changed file another resource, so that no cache mixes old and new
+    let version = entry.sha256.get(..16).unwrap_or_default();
+    let path = format!("weights/{}", entry.file);
+    let response = get(&format!("{path}?v={version}"), signal).await?;
+    let bytes = body(&response, entry.bytes, now, &mut |received| {
+        tell(Event::Loading { job, received, total: Some(entry.bytes) });
+    })
+    .await
+    .map_err(|why| format!("{path}: {why}"))?;
+    Ok((entry, bytes))
+}
+
+async fn get(path: &str, signal: Option<&AbortSignal>) -> Result<Response, String> {
+    let explain = |e| {
+        let cancelled = signal.is_some_and(AbortSignal::aborted);
+        if cancelled { "cancelled".to_owned() } else { format!("{path} could not be fetched ({})", error_text(&e)) }
+    };
+    let init = RequestInit::new();
+    init.set_signal(signal);
+    // relative to the worker's own address, so that any sub-path works
+    let response = JsFuture::from(scope().fetch_with_str_and_init(path, &init)).await.map_err(explain)?;
+    let response: Response = response.unchecked_into();
+    if response.ok() { Ok(response) } else { Err(format!("{path}: the server answered {}", response.status())) }
+}
+
+/// Reads exactly `expected` bytes.
+async fn body(response: &Response, expected: u64, now: fn() -> f64, progress: &mut dyn FnMut(u64)) -> Result<Vec<u8>, String> {
+    let stream = response.body().ok_or("the answer is empty")?;
+    let reader: ReadableStreamDefaultReader = stream.get_reader().unchecked_into();
+    let mut bytes = Vec::new();
+    let size = usize::try_from(expected).map_err(|_| format!("{expected} bytes are more than this browser can hold"))?;
+    bytes.try_reserve_exact(size).map_err(|_| format!("{expected} bytes do not fit into memory"))?;
+    let mut told = now();
+    progress(0);
+    loop {
+        let step = JsFuture::from(reader.read()).await.map_err(|e| match e.dyn_ref::<web_sys::DomException>() {
+            Some(e) if e.name() == "AbortError" => "cancelled".to_owned(),
+            _ => format!("the connection broke after {} of {expected} bytes ({})", bytes.len(), error_text(&e)),
+        })?;
+        if Reflect::get(&step, &"done".into()).is_ok_and(|done| done.is_truthy()) {
+            break;
+        }
+        let chunk: Uint8Array = Reflect::get(&step, &"value".into()).map_err(|e| error_text(&e))?.unchecked_into();
+        let start = bytes.len();
+        let end = start + chunk.length() as usize;
+        if end > size {
+            return Err(format!("expected {expected} bytes, got more"));
+        }
+        bytes.resize(end, 0);
+        chunk.copy_to(&mut bytes[start..]);
+        if now() - told > PROGRESS_MILLIS {
+            told = now();
+            progress(end as u64);
+        }
+    }
+    progress(bytes.len() as u64);
+    if bytes.len() == size { Ok(bytes) } else { Err(format!("expected {expected} bytes, got {}", bytes.len())) }
+}

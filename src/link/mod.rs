@@ -1,0 +1,100 @@
+//! The wire between page and worker: messages with transferred buffers, and the certain knowledge whether the other side
+//! still lives. It does not know what requests and events mean.
+//!
+//! A message is a JavaScript array `[JSON text, [ArrayBuffer…], ImageBitmap or null]`; buffers and bitmap are transferred.
+//! A worker holds an exclusive Web Lock (W3C Web Locks) all its life; the page waits for the same lock, and so is told of
+//! every kind of death, also of one that raises no event.
+
+pub mod page_side;
+pub mod worker_side;
+
+use js_sys::{Array, ArrayBuffer};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use wasm_bindgen::{JsCast, JsValue};
+use web_sys::ImageBitmap;
+
+use crate::protocol::{Event, JobId, Request};
+
+/// What the page sends.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum ToWorker {
+    Ask(Request),
+    /// The bitmap beside this is a camera's picture: score it.
+    Frame { job: JobId },
+    /// Stop fetching the model.
+    CancelLoad,
+}
+
+/// What the worker sends.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum FromWorker {
+    /// It runs, and it holds its lock.
+    Alive,
+    Event(Event),
+    /// The browser falsifies what is read from a canvas.
+    CanvasNoise,
+    /// It cannot go on.
+    Trouble(String),
+}
+
+/// A message with what was transferred beside it.
+pub struct Received<T> {
+    pub message: T,
+    pub buffers: Vec<ArrayBuffer>,
+    pub bitmap: Option<ImageBitmap>,
+}
+
+/// The array that crosses, and the list of what is transferred.
+fn pack<T: Serialize>(message: &T, buffers: &[ArrayBuffer], bitmap: Option<&ImageBitmap>) -> Result<(Array, Array), String> {
+    let text = serde_json::to_string(message).map_err(|e| format!("a message could not be written: {e}"))?;
+    let list: Array = buffers.iter().collect();
+    let transfer = list.slice(0, list.length());
+    let bitmap = bitmap.map_or(JsValue::NULL, |b| b.into());
+    if !bitmap.is_null() {
+        transfer.push(&bitmap);
+    }
+    Ok((Array::of3(&JsValue::from_str(&text), &list, &bitmap), transfer))
+}
+
+/// # Errors
+/// When the data is not such an array, or its text does not say a `T`; the message says what came.
+fn unpack<T: DeserializeOwned>(data: &JsValue) -> Result<Received<T>, String> {
+    let parts = data.dyn_ref::<Array>().ok_or("expected an array, got something else")?;
+    let text = parts.get(0).as_string().ok_or("expected text in front, got something else")?;
+    let message = serde_json::from_str(&text).map_err(|e| {
+        let start: String = text.chars().take(80).collect();
+        format!("not understood ({e}): {start}")
+    })?;
+    let buffers = parts.get(1).dyn_into::<Array>().map(|list| list.iter().filter_map(|b| b.dyn_into().ok()).collect());
+    Ok(Received { message, buffers: buffers.unwrap_or_default(), bitmap: parts.get(2).dyn_into().ok() })
+}
+
+/// The message of a JavaScript error, or whatever text it has.
+pub fn error_text(error: &JsValue) -> String {
+    error
+        .dyn_ref::<js_sys::Error>()
+        .map(|e| String::from(e.message()))
+        .or_else(|| error.dyn_ref::<web_sys::DomException>().map(|e| e.message()))
+        .or_else(|| error.as_string())
+        .unwrap_or_else(|| format!("{error:?}"))
+}
+
+/// `navigator.locks` of a window or a worker; `None` in old browsers and insecure contexts.
+fn lock_manager() -> Option<JsValue> {
+    let navigator = js_sys::Reflect::get(&js_sys::global(), &"navigator".into()).ok()?;
+    let locks = js_sys::Reflect::get(&navigator, &"locks".into()).ok()?;
+    locks.is_object().then_some(locks)
+}
+
+/// Calls `granted` when the lock is ours, and keeps it for good.
+fn hold_lock(locks: &JsValue, name: &str, granted: impl FnOnce() + 'static) -> Result<(), JsValue> {
+    let request: js_sys::Function = js_sys::Reflect::get(locks, &"request".into())?.dyn_into()?;
+    let keep = wasm_bindgen::closure::Closure::once_into_js(move |_lock: JsValue| {
+        granted();
+        // a promise that is never kept keeps the lock
+        js_sys::Promise::new(&mut |_, _| {})
+    });
+    request.call2(locks, &name.into(), &keep)?;
+    Ok(())
+}

@@ -1,0 +1,223 @@
+//! The page put together: header, setup, pictures, decision; plus drop and paste, which work anywhere.
+
+use std::rc::Rc;
+
+use wasm_bindgen::JsCast;
+use web_sys::{ClipboardEvent, DragEvent};
+use yew::prelude::*;
+
+use super::components::camera::CameraCard;
+use super::components::decision::{BINS, Decision};
+use super::components::details::Details;
+use super::components::empty::Empty;
+use super::components::grid::Grid;
+use super::components::header::{Header, ModelPanel, session_action};
+use super::components::presets::Presets;
+use super::components::prompts::Prompts;
+use super::components::setup_bar::{SetupBar, same_model};
+use super::components::shared::Same;
+use super::components::toolbar::Toolbar;
+use super::hooks::samples::{self, use_samples};
+use super::hooks::session::{Session, use_session};
+use super::hooks::{dom, intake};
+use crate::app_state::{Action, Model};
+use crate::protocol::{ImageId, Setup};
+
+/// The one panel that is unfolded below the setup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drawer {
+    Model,
+    Presets,
+    Prompts,
+}
+
+#[component]
+pub fn App() -> Html {
+    let session = use_session();
+    let samples = use_samples();
+    let drawer = use_state(|| None::<Drawer>);
+    let opened = use_state(|| None::<ImageId>);
+    let dropping = use_drop(&session);
+
+    let on_drawer = {
+        let drawer = drawer.clone();
+        Callback::from(move |wanted: Drawer| drawer.set((*drawer != Some(wanted)).then_some(wanted)))
+    };
+    let on_open = {
+        let opened = opened.setter();
+        use_callback((), move |id: ImageId, ()| opened.set(Some(id)))
+    };
+    let on_close = {
+        let opened = opened.setter();
+        use_callback((), move |(), ()| opened.set(None))
+    };
+    let on_step = {
+        let (session, opened) = (session.clone(), opened.clone());
+        Callback::from(move |forward: bool| {
+            let visible: Vec<ImageId> =
+                session.state().visible().iter().filter(|p| p.outcome().is_some()).map(|p| p.id).collect();
+            let at = (*opened).and_then(|id| visible.iter().position(|v| *v == id));
+            let next = at.and_then(|i| if forward { visible.get(i + 1) } else { i.checked_sub(1).and_then(|i| visible.get(i)) });
+            if let Some(next) = next {
+                opened.set(Some(*next));
+            }
+        })
+    };
+    let on_all_samples = {
+        let (session, samples) = (session.clone(), samples.clone());
+        Callback::from(move |()| add_samples(&session, (*samples).clone()))
+    };
+    let on_sample = {
+        let (session, samples) = (session.clone(), samples.clone());
+        Callback::from(move |i: usize| add_samples(&session, samples.get(i).cloned().into_iter().collect()))
+    };
+
+    let state = session.state();
+    let threshold = state.threshold_in_use();
+    use_effect_with(threshold, |t| dom::set_root_property("--threshold", &t.to_string()));
+    let counts = state.counts();
+    let model = same_model(state.ready());
+    let default = state.ready().map(|m| (m.entry.threshold, m.entry.threshold_source.clone()));
+    let details = (*opened).and_then(|id| state.picture(id).cloned()).filter(|p| !p.removed && p.outcome().is_some());
+    let idle = counts.all == 0 && state.camera.is_none();
+    let trouble = match &state.model {
+        Model::Failed(message) if *drawer != Some(Drawer::Model) => Some(message.clone()),
+        _ => None,
+    };
+    html! {
+        <>
+            <Header model={state.model.clone()} worker={state.worker.clone()} panel_open={*drawer == Some(Drawer::Model)}
+                on_panel={on_drawer.reform(|()| Drawer::Model)} />
+            if *drawer == Some(Drawer::Model) {
+                <ModelPanel session={session.clone()} model={state.model.clone()} worker={state.worker.clone()}
+                    offered={state.offered.to_vec()} canvas_noise={state.canvas_noise} />
+            }
+            if let Some(message) = trouble {
+                <div class="banner" role="alert">
+                    <span>{format!("The model is not loaded: {message}")}</span>
+                    <button type="button" class="primary" onclick={on_drawer.reform(|_: MouseEvent| Drawer::Model)}>{"What now?"}</button>
+                </div>
+            }
+            if let Model::Loading { received, total: Some(total), .. } = &state.model {
+                <progress class="loading" max={total.to_string()} value={received.to_string()} aria-label="Loading the model" />
+            }
+            <SetupBar session={session.clone()} setup={state.setup.clone()} notes={Same(state.notes.clone())}
+                error={state.setup_error.clone()} model={model.clone()} drawer={*drawer} {on_drawer} />
+            if *drawer == Some(Drawer::Presets) { <Presets session={session.clone()} /> }
+            if *drawer == Some(Drawer::Prompts) {
+                <Prompts session={session.clone()} setup={state.setup.clone()} model={model.clone()}
+                    entries={state.in_force.as_ref().map(|f| Same(f.entries.clone()))} />
+            }
+            if !state.notices.is_empty() {
+                <div class="notices" role="status" data-testid="notice">
+                    {for state.notices.iter().map(|n| html! { <p>{n.clone()}</p> })}
+                    <button type="button" class="quiet" aria-label="Dismiss" onclick={session_action(&session, || Action::DismissNotices)}>{"×"}</button>
+                </div>
+            }
+            <main>
+                <section aria-label="Pictures" class="pictures">
+                    <Toolbar session={session.clone()} {counts} batch={state.batch} sort={state.sort} filter={state.filter}
+                        camera_on={state.camera.is_some()} has_samples={!samples.is_empty()} on_samples={on_all_samples.clone()}
+                        undoable={state.undoable()} />
+                    if idle {
+                        <Empty samples={(*samples).clone()} {on_sample} on_all={on_all_samples} />
+                    } else {
+                        <Grid session={session.clone()} pictures={Same(Rc::new(state.visible()))} {threshold} {on_open}>
+                            if let Some(camera) = &state.camera {
+                                <CameraCard session={session.clone()} camera={camera.clone()} {threshold} />
+                            }
+                        </Grid>
+                    }
+                </section>
+                <aside>
+                    <Decision session={session.clone()} histogram={state.histogram(BINS)} {counts} {threshold}
+                        chosen={state.threshold.is_some()} {default} />
+                </aside>
+            </main>
+            <p class="visually-hidden" role="status" aria-live="polite" data-testid="status">{&*state.status}</p>
+            if *dropping { <div class="dropping" aria-hidden="true"><p>{"Drop to score"}</p></div> }
+            if let Some(picture) = details {
+                <Details picture={Same(picture)} {threshold} canvas_noise={state.canvas_noise} {on_close} {on_step} />
+            }
+        </>
+    }
+}
+
+/// Fetches samples and adds them. On a page that was not set up yet, what most samples show becomes normal, so that the first
+/// result means something.
+fn add_samples(session: &Session, wanted: Vec<samples::Sample>) {
+    let untouched = session.state().setup.normal == Setup::default().normal && session.state().counts().all == 0;
+    if untouched && let Some(label) = most_frequent(&wanted) {
+        session.act(Action::SetNormal(vec![label]));
+    }
+    let session = session.clone();
+    wasm_bindgen_futures::spawn_local(async move {
+        let mut files = Vec::with_capacity(wanted.len());
+        for sample in &wanted {
+            match samples::load(sample).await {
+                Some(file) => files.push(file),
+                None => session.act(Action::Notice(format!("The sample {} could not be fetched.", sample.file))),
+            }
+        }
+        session.add_files(files);
+    });
+}
+
+fn most_frequent(samples: &[samples::Sample]) -> Option<String> {
+    let times = |label: &str| samples.iter().filter(|s| s.label == label).count();
+    // of equals the first
+    samples.iter().rev().max_by_key(|s| times(&s.label)).map(|s| s.label.clone())
+}
+
+/// Takes files dropped or pasted anywhere; true while something hovers.
+#[hook]
+fn use_drop(session: &Session) -> UseStateHandle<bool> {
+    let dropping = use_state(|| false);
+    let (session, hovering) = (session.clone(), dropping.setter());
+    use_effect_with((), move |()| {
+        let window = dom::window();
+        let has_files = |e: &DragEvent| e.data_transfer().is_some_and(|t| t.types().includes(&"Files".into(), 0));
+        let over = {
+            let hovering = hovering.clone();
+            dom::Listener::new(&window, "dragover", move |e| {
+                let e: DragEvent = e.unchecked_into();
+                if has_files(&e) {
+                    e.prevent_default();
+                    hovering.set(true);
+                }
+            })
+        };
+        let leave = {
+            let hovering = hovering.clone();
+            dom::Listener::new(&window, "dragleave", move |e| {
+                // leaving the window, not one element for another
+                if e.unchecked_into::<DragEvent>().related_target().is_none() {
+                    hovering.set(false);
+                }
+            })
+        };
+        let dropped = {
+            let session = session.clone();
+            dom::Listener::new(&window, "drop", move |e| {
+                let e: DragEvent = e.unchecked_into();
+                hovering.set(false);
+                if let Some(transfer) = e.data_transfer() {
+                    e.prevent_default();
+                    intake::take_transfer(&session, &transfer);
+                }
+            })
+        };
+        let pasted = dom::Listener::new(&window, "paste", move |e| {
+            let e: ClipboardEvent = e.unchecked_into();
+            // text pasted into a field is none of our business
+            if let Some(transfer) = e.clipboard_data()
+                && transfer.files().is_some_and(|f| f.length() > 0)
+            {
+                e.prevent_default();
+                intake::take_transfer(&session, &transfer);
+            }
+        });
+        move || drop((over, leave, dropped, pasted))
+    });
+    dropping
+}

@@ -1,0 +1,188 @@
+//! The decision: how scores are spread, and where normal ends. The threshold can be typed, slid, or dragged in the plot.
+
+use web_sys::{Element, HtmlInputElement, PointerEvent};
+use yew::prelude::*;
+
+use super::header::session_action;
+use crate::app_state::Action;
+use crate::app_state::view::Counts;
+use crate::ui::hooks::session::Session;
+
+/// Parts of the histogram.
+pub const BINS: usize = 20;
+const WIDTH: f32 = 320.0;
+const BASE: f32 = 108.0;
+const TALLEST: f32 = 96.0;
+
+#[derive(Properties, PartialEq)]
+pub struct DecisionProps {
+    pub session: Session,
+    pub histogram: Vec<usize>,
+    pub counts: Counts,
+    pub threshold: f32,
+    /// The person's own, or one that a link set.
+    pub chosen: bool,
+    /// The model's threshold and how it was found.
+    pub default: Option<(f32, String)>,
+}
+
+#[component]
+pub fn Decision(props: &DecisionProps) -> Html {
+    let dragging = use_mut_ref(|| false);
+    let set = {
+        let session = props.session.clone();
+        move |t: f32| session.act(Action::SetThreshold(Some((t.clamp(0.0, 1.0) * 1000.0).round() / 1000.0)))
+    };
+    let at = |e: &PointerEvent| -> Option<f32> {
+        let plot: Element = e.current_target().and_then(|t| wasm_bindgen::JsCast::dyn_into(t).ok())?;
+        let place = plot.get_bounding_client_rect();
+        (place.width() > 0.0).then(|| ((f64::from(e.client_x()) - place.left()) / place.width()) as f32)
+    };
+    let onpointerdown = {
+        let (dragging, set) = (dragging.clone(), set.clone());
+        Callback::from(move |e: PointerEvent| {
+            if let Some(t) = at(&e) {
+                *dragging.borrow_mut() = true;
+                if let Some(plot) = e.current_target().and_then(|t| wasm_bindgen::JsCast::dyn_into::<Element>(t).ok()) {
+                    let _ = plot.set_pointer_capture(e.pointer_id());
+                }
+                set(t);
+            }
+        })
+    };
+    let onpointermove = {
+        let (dragging, set) = (dragging.clone(), set.clone());
+        Callback::from(move |e: PointerEvent| {
+            if *dragging.borrow()
+                && let Some(t) = at(&e)
+            {
+                set(t);
+            }
+        })
+    };
+    let onpointerup = Callback::from(move |_: PointerEvent| *dragging.borrow_mut() = false);
+    let slide = {
+        let set = set.clone();
+        Callback::from(move |e: InputEvent| {
+            if let Ok(t) = e.target_unchecked_into::<HtmlInputElement>().value().parse() {
+                set(t);
+            }
+        })
+    };
+    let step = |by: f32| {
+        let (set, t) = (set.clone(), props.threshold);
+        Callback::from(move |_: MouseEvent| set(t + by))
+    };
+    let tallest = props.histogram.iter().copied().max().unwrap_or(0).max(1) as f32;
+    let x = (props.threshold * WIDTH).clamp(0.0, WIDTH);
+    let label_x = x.clamp(34.0, WIDTH - 34.0);
+    let bars = props.histogram.iter().enumerate().filter(|(_, n)| **n > 0).map(|(i, n)| {
+        let width = WIDTH / BINS as f32;
+        // even one picture must be seen
+        let height = (*n as f32 / tallest * TALLEST).max(3.0);
+        let middle = (i as f32 + 0.5) / BINS as f32;
+        html! {
+            <rect class={if middle > props.threshold { "odd-bar" } else { "normal-bar" }} x={(i as f32 * width + 1.0).to_string()}
+                y={(BASE - height).to_string()} width={(width - 2.0).to_string()} height={height.to_string()} />
+        }
+    });
+    let counts = props.counts;
+    let scored = counts.odd + counts.normal;
+    let summary = format!(
+        "Histogram of {scored} scores: {} normal and {} odd at threshold {:.2}",
+        counts.normal, counts.odd, props.threshold
+    );
+    html! {
+        <section class="panel" aria-label="Decision">
+            <h2>{"Decision"}</h2>
+            <svg class="histogram" data-testid="histogram" viewBox="0 0 320 132" role="img" aria-label={summary}
+                {onpointerdown} {onpointermove} onpointerup={onpointerup.clone()} onpointercancel={onpointerup}>
+                <rect class="catch" width="320" height="132" />
+                <line class="base" x1="0" x2="320" y1={BASE.to_string()} y2={BASE.to_string()} />
+                {for bars}
+                if scored == 0 { <text class="axis" x="160" y="64" text-anchor="middle">{"scores will appear here"}</text> }
+                <line class="cut" x1={x.to_string()} x2={x.to_string()} y1="4" y2={BASE.to_string()} />
+                <circle class="knob" cx={x.to_string()} cy={BASE.to_string()} r="7" />
+                if label_x > 92.0 { <text class="axis" x="0" y="129">{"0 normal"}</text> }
+                <text class="axis strong" x={label_x.to_string()} y="129" text-anchor="middle">{format!("{:.2}", props.threshold)}</text>
+                if label_x < WIDTH - 80.0 { <text class="axis" x="320" y="129" text-anchor="end">{"odd 1"}</text> }
+            </svg>
+            <input type="range" class="slide" min="0" max="1" step="0.005" value={props.threshold.to_string()}
+                data-testid="threshold-slider" aria-label="Threshold" oninput={slide} />
+            <div class="row threshold">
+                <label for="threshold">{"Threshold"}</label>
+                <span class="steps">
+                    <button type="button" aria-label="Lower the threshold" onclick={step(-0.01)}>{"−"}</button>
+                    <ThresholdField session={props.session.clone()} threshold={props.threshold} />
+                    <button type="button" aria-label="Raise the threshold" onclick={step(0.01)}>{"+"}</button>
+                </span>
+            </div>
+            <div class="tally">
+                <span class="is-normal"><b class="verdict">{"● normal"}</b>{format!(" {}", counts.normal)}</span>
+                <span class="is-odd"><b class="verdict">{"▲ odd"}</b>{format!(" {}", counts.odd)}</span>
+            </div>
+            <p class="note">
+                if props.chosen {
+                    {"Your own threshold. "}
+                    <button type="button" class="small" data-testid="threshold-reset"
+                        onclick={session_action(&props.session, || Action::SetThreshold(None))}>
+                        {props.default.as_ref().map_or("Reset".into(), |(t, _)| format!("Back to the model's {t}"))}
+                    </button>
+                } else if let Some((_, source)) = &props.default {
+                    {format!("The model's own. {source}")}
+                } else {
+                    {"A score above it is odd."}
+                }
+            </p>
+            if scored > 0 {
+                <details>
+                    <summary>{"As a table"}</summary>
+                    <table>
+                        <thead><tr><th scope="col">{"Score"}</th><th scope="col">{"pictures"}</th></tr></thead>
+                        <tbody>
+                            {for props.histogram.iter().enumerate().filter(|(_, n)| **n > 0).map(|(i, n)| html! {
+                                <tr><td>{format!("{:.2} to {:.2}", i as f32 / BINS as f32, (i + 1) as f32 / BINS as f32)}</td><td>{*n}</td></tr>
+                            })}
+                        </tbody>
+                    </table>
+                </details>
+            }
+        </section>
+    }
+}
+
+#[derive(Properties, PartialEq)]
+struct ThresholdFieldProps {
+    session: Session,
+    threshold: f32,
+}
+
+/// A number field that leaves alone what is being typed.
+#[component]
+fn ThresholdField(props: &ThresholdFieldProps) -> Html {
+    let draft = use_state(|| None::<String>);
+    let oninput = {
+        let (session, draft) = (props.session.clone(), draft.clone());
+        Callback::from(move |e: InputEvent| {
+            let text = e.target_unchecked_into::<HtmlInputElement>().value();
+            if let Ok(t) = text.parse::<f32>()
+                && (0.0..=1.0).contains(&t)
+            {
+                session.act(Action::SetThreshold(Some(t)));
+            }
+            draft.set(Some(text));
+        })
+    };
+    let onblur = {
+        let draft = draft.clone();
+        Callback::from(move |_: FocusEvent| draft.set(None))
+    };
+    // a draft that says something else than the threshold in use is old: the slider moved
+    let value = match &*draft {
+        Some(text) if text.parse::<f32>().map_or(true, |t| t == props.threshold) => text.clone(),
+        _ => format!("{}", (props.threshold * 1000.0).round() / 1000.0),
+    };
+    html! {
+        <input id="threshold" type="number" data-testid="threshold" min="0" max="1" step="0.01" inputmode="decimal" {value} {oninput} {onblur} />
+    }
+}

@@ -1,0 +1,127 @@
+//! A picture's dialog: every prompt with cosine and probability, stage times, what the file was.
+
+use web_sys::HtmlDialogElement;
+use yew::prelude::*;
+
+use super::card::Meter;
+use super::shared::{Same, bytes, millis, verdict};
+use crate::app_state::picture::Picture;
+use crate::app_state::presets::readable;
+use crate::protocol::{Decoder, EntryKind, Timings};
+
+#[derive(Properties, PartialEq)]
+pub struct DetailsProps {
+    pub picture: Same<Picture>,
+    pub threshold: f32,
+    pub canvas_noise: bool,
+    pub on_close: Callback<()>,
+    /// Go on to the next (or, for false, the one before).
+    pub on_step: Callback<bool>,
+}
+
+#[component]
+pub fn Details(props: &DetailsProps) -> Html {
+    let dialog = use_node_ref();
+    {
+        let dialog = dialog.clone();
+        use_effect_with((), move |()| {
+            if let Some(dialog) = dialog.cast::<HtmlDialogElement>() {
+                let _ = dialog.show_modal();
+            }
+        });
+    }
+    let p = &*props.picture;
+    let Some(outcome) = p.outcome() else { return html! {} };
+    let score = &outcome.score;
+    let odd = score.is_anomalous(props.threshold);
+    let onclose = props.on_close.reform(|_: Event| ());
+    // a click beside the dialog's content lands on the dialog itself
+    let onclick = {
+        let (dialog, on_close) = (dialog.clone(), props.on_close.clone());
+        Callback::from(move |e: MouseEvent| {
+            let target: Option<web_sys::Node> = e.target_dyn_into();
+            if target.is_some() && target == dialog.get() {
+                on_close.emit(());
+            }
+        })
+    };
+    let onkeydown = {
+        let on_step = props.on_step.clone();
+        Callback::from(move |e: KeyboardEvent| match e.key().as_str() {
+            "ArrowRight" => on_step.emit(true),
+            "ArrowLeft" => on_step.emit(false),
+            _ => {}
+        })
+    };
+    let mut rows: Vec<usize> = (0..outcome.entries.len().min(score.cosines.len()).min(score.probabilities.len())).collect();
+    rows.sort_by(|a, b| score.probabilities[*b].total_cmp(&score.probabilities[*a]));
+    let info = &outcome.picture;
+    let decoder = match info.decoder {
+        Decoder::Oddlens => "our own decoder: the same pixels everywhere",
+        Decoder::Browser => "the browser's decoder: other browsers may see slightly different pixels",
+        Decoder::Camera => "a camera frame",
+    };
+    html! {
+        <dialog ref={dialog} class={classes!("details", if odd { "is-odd" } else { "is-normal" })} data-testid="details"
+            data-name={p.name.to_string()} aria-label={format!("Details of {}", p.name)} {onclose} {onclick} {onkeydown}>
+            <div class="details-body">
+                <div class="row head">
+                    <h2>{&*p.name}</h2>
+                    <span class="steps">
+                        <button type="button" class="quiet" aria-label="Previous picture" onclick={props.on_step.reform(|_: MouseEvent| false)}>{"‹"}</button>
+                        <button type="button" class="quiet" aria-label="Next picture" onclick={props.on_step.reform(|_: MouseEvent| true)}>{"›"}</button>
+                        <button type="button" class="quiet" aria-label="Close" autofocus={true} onclick={props.on_close.reform(|_: MouseEvent| ())}>{"×"}</button>
+                    </span>
+                </div>
+                <div class="details-top">
+                    if let Some(address) = &p.thumbnail {
+                        <img src={address.to_string()} alt={p.name.to_string()} />
+                    }
+                    <div>
+                        <div class="row"><span class="big score">{format!("{:.4}", score.value)}</span><span class="verdict">{verdict(odd)}</span></div>
+                        <Meter value={score.value} />
+                        <dl class="facts">
+                            <dt>{"Threshold"}</dt><dd>{props.threshold.to_string()}</dd>
+                            <dt>{"Margin"}</dt><dd>{format!("{:+.3}", score.margin)}</dd>
+                            <dt>{"Nearest"}</dt><dd>{readable(outcome.nearest())}</dd>
+                            <dt>{"Size"}</dt><dd>{format!("{} × {} px, {}", info.width, info.height, bytes(p.bytes))}</dd>
+                            <dt>{"Format"}</dt><dd>{info.format.clone()}</dd>
+                            <dt>{"Read by"}</dt><dd>{decoder}</dd>
+                            <dt>{"Took"}</dt><dd>{stages(&outcome.timings)}</dd>
+                        </dl>
+                    </div>
+                </div>
+                if props.canvas_noise && info.decoder == Decoder::Browser {
+                    <p class="note">{"This browser falsifies pixels that are read from a canvas: this score is slightly wrong."}</p>
+                }
+                <table>
+                    <thead><tr><th scope="col">{"Text"}</th><th scope="col">{"stands for"}</th><th scope="col">{"cosine"}</th><th scope="col">{"probability"}</th></tr></thead>
+                    <tbody>
+                        {for rows.into_iter().map(|i| {
+                            let e = &outcome.entries[i];
+                            html! {
+                                <tr class={classes!((i == score.nearest).then_some("best"))}>
+                                    <td>{e.text.clone()}</td>
+                                    <td>{if e.kind == EntryKind::Normal { "● normal" } else { "▲ odd" }}</td>
+                                    <td>{format!("{:.4}", score.cosines[i])}</td>
+                                    <td>{format!("{:.4}", score.probabilities[i])}</td>
+                                </tr>
+                            }
+                        })}
+                    </tbody>
+                </table>
+            </div>
+        </dialog>
+    }
+}
+
+fn stages(timings: &Timings) -> String {
+    let stages = [
+        ("decode", timings.decode_millis),
+        ("prepare", timings.preprocess_millis),
+        ("encode", timings.encode_millis),
+        ("score", timings.score_millis),
+    ];
+    let known: Vec<String> = stages.iter().filter_map(|(name, ms)| ms.map(|ms| format!("{name} {}", millis(ms)))).collect();
+    if known.is_empty() { "not measured".into() } else { known.join(", ") }
+}

@@ -1,0 +1,176 @@
+//! Name, sentence, and the model: its state always in sight, its facts one click away.
+
+use yew::prelude::*;
+
+use super::shared::{bytes, millis};
+use crate::app_state::{Action, Model, Worker};
+use crate::protocol::ModelEntry;
+use crate::ui::hooks::session::Session;
+
+#[derive(Properties, PartialEq)]
+pub struct HeaderProps {
+    pub model: Model,
+    pub worker: Worker,
+    pub panel_open: bool,
+    pub on_panel: Callback<()>,
+}
+
+#[component]
+pub fn Header(props: &HeaderProps) -> Html {
+    let (state, label, id) = match &props.model {
+        Model::Loading { received, total, seconds_left, .. } => {
+            let progress = match total {
+                Some(total) if *received > 0 && *total > 0 => format!("loading, {} %", received * 100 / total),
+                _ => "loading…".to_owned(),
+            };
+            let left = seconds_left.filter(|s| *s >= 1.0).map(|s| format!(", {s:.0} s left")).unwrap_or_default();
+            ("loading", format!("Model: {progress}{left}"), String::new())
+        }
+        Model::Ready(info) => {
+            let entry = &info.entry;
+            ("ready", format!("Model: {}, {}, ready", entry.id, bytes(entry.bytes)), entry.id.clone())
+        }
+        Model::Failed(_) => ("failed", "Model: not loaded".to_owned(), String::new()),
+    };
+    let on_panel = props.on_panel.reform(|_: MouseEvent| ());
+    html! {
+        <header class="top">
+            <h1 class="mark">
+                <svg width="26" height="26" viewBox="0 0 26 26" aria-hidden="true">
+                    <circle cx="11" cy="11" r="8.5" fill="none" stroke="currentColor" stroke-width="2.4" />
+                    <path d="M17.5 17.5 24 24" stroke="currentColor" stroke-width="3" stroke-linecap="round" />
+                    <rect x="7" y="7" width="3.4" height="3.4" fill="currentColor" />
+                    <rect x="12" y="7" width="3.4" height="3.4" fill="currentColor" />
+                    <rect x="7" y="12" width="3.4" height="3.4" fill="currentColor" />
+                    <circle class="odd-dot" cx="13.7" cy="13.7" r="2.1" />
+                </svg>
+                {"Oddlens"}
+            </h1>
+            <p class="say">{"Say what is normal. See which pictures are not. Nothing leaves this device."}</p>
+            <span class="push pill private"
+                title="Pictures are scored on this device. The page's content policy lets it connect only to the place it came from, and it asks that place only for its own files.">
+                <span class="dot" aria-hidden="true"></span>{"0 picture bytes sent"}
+            </span>
+            <button type="button" class={classes!("pill", "model", state)} data-testid="model-status" data-state={state}
+                data-model={id} aria-expanded={props.panel_open.to_string()} aria-controls="model-panel" onclick={on_panel}>
+                <span class="dot" aria-hidden="true"></span>
+                <span>{label}</span>
+                <span class="caret" aria-hidden="true">{"▾"}</span>
+            </button>
+        </header>
+    }
+}
+
+#[derive(Properties, PartialEq)]
+pub struct ModelPanelProps {
+    pub session: Session,
+    pub model: Model,
+    pub worker: Worker,
+    pub offered: Vec<ModelEntry>,
+    pub canvas_noise: bool,
+}
+
+/// The facts of the model, or how its loading stands.
+#[component]
+pub fn ModelPanel(props: &ModelPanelProps) -> Html {
+    let session = &props.session;
+    let load = {
+        let session = session.clone();
+        Callback::from(move |_: MouseEvent| {
+            let wanted = session.state().wanted_model.clone();
+            session.act(Action::LoadModel(wanted));
+        })
+    };
+    let revive = session_action(session, || Action::RetryWorker);
+    let cancel = session_action(session, || Action::CancelLoad);
+    let body = match &props.model {
+        Model::Loading { received, total, seconds_left, .. } => html! {
+            <>
+                <p>
+                    {format!("{} of {} received", bytes(*received), total.map_or("an unknown number".into(), bytes))}
+                    {seconds_left.map(|s| format!(", about {:.0} s left", s.max(1.0))).unwrap_or_default()}
+                </p>
+                if let Some(total) = total {
+                    <progress max={total.to_string()} value={received.to_string()} aria-label="Loading the model" />
+                } else {
+                    <progress aria-label="Loading the model" />
+                }
+                <button type="button" onclick={cancel}>{"Cancel"}</button>
+            </>
+        },
+        Model::Failed(message) => html! {
+            <>
+                <p class="bad">{message.clone()}</p>
+                if matches!(props.worker, Worker::Stopped(_)) {
+                    <button type="button" class="primary" onclick={revive}>{"Start it again"}</button>
+                } else {
+                    <button type="button" class="primary" onclick={load}>{"Load the model"}</button>
+                }
+            </>
+        },
+        Model::Ready(info) => {
+            let entry = &info.entry;
+            html! {
+                <>
+                    <p><b>{"Can: "}</b>{entry.can.clone()}</p>
+                    <p><b>{"Cannot: "}</b>{entry.cannot.clone()}</p>
+                    <dl class="facts">
+                        <dt>{"File"}</dt><dd>{format!("{}, {}", entry.file, bytes(entry.bytes))}</dd>
+                        <dt>{"In memory"}</dt><dd>{bytes(info.memory_bytes)}</dd>
+                        <dt>{"Sees"}</dt><dd>{format!("{0} × {0} pixels", info.image_size)}</dd>
+                        <dt>{"Embedding"}</dt><dd>{format!("{} numbers", info.embed_dim)}</dd>
+                        <dt>{"Kernel"}</dt><dd>{info.kernel.clone()}</dd>
+                        <dt>{"Names it knows"}</dt>
+                        <dd>{info.vocabulary.as_ref().map_or("free text".to_owned(), |v| v.len().to_string())}</dd>
+                        <dt>{"Ready after"}</dt><dd>{millis(info.load_millis)}</dd>
+                        <dt>{"Threshold"}</dt><dd>{format!("{}: {}", entry.threshold, entry.threshold_source)}</dd>
+                    </dl>
+                    if props.canvas_noise {
+                        <p class="note">
+                            {"This browser falsifies pixels that are read from a canvas. Camera pictures, and files that only the browser can decode, get slightly wrong scores here."}
+                        </p>
+                    }
+                </>
+            }
+        }
+    };
+    let title = match &props.model {
+        Model::Ready(info) => info.entry.name.clone(),
+        Model::Loading { .. } => "Loading the model".into(),
+        Model::Failed(_) => "The model is not loaded".into(),
+    };
+    let choose = {
+        let session = session.clone();
+        Callback::from(move |e: Event| {
+            let id = e.target_unchecked_into::<web_sys::HtmlSelectElement>().value();
+            session.act(Action::LoadModel(Some(id)));
+        })
+    };
+    let present = match &props.model {
+        Model::Ready(info) => info.entry.id.clone(),
+        _ => String::new(),
+    };
+    html! {
+        <section class="drawer" id="model-panel" aria-label="Model">
+            <h2>{title}</h2>
+            if props.offered.len() > 1 {
+                <label class="field">{"Model "}
+                    <select onchange={choose}>
+                        {for props.offered.iter().map(|m| html! {
+                            <option value={m.id.clone()} selected={m.id == present}>
+                                {format!("{}, {}", m.name, bytes(m.bytes))}
+                            </option>
+                        })}
+                    </select>
+                </label>
+            }
+            {body}
+        </section>
+    }
+}
+
+/// A click that is one action.
+pub fn session_action(session: &Session, action: impl Fn() -> Action + 'static) -> Callback<MouseEvent> {
+    let session = session.clone();
+    Callback::from(move |_| session.act(action()))
+}

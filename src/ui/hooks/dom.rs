@@ -1,0 +1,103 @@
+//! Small doors to the browser: clock, timers, address, downloads.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use wasm_bindgen::prelude::*;
+use web_sys::{Blob, BlobPropertyBag, Document, EventTarget, HtmlAnchorElement, Url, Window};
+
+/// # Panics
+/// Never in a page: only workers have no window.
+pub fn window() -> Window {
+    web_sys::window().expect("the page's code runs in a window")
+}
+
+pub fn document() -> Document {
+    window().document().expect("a window has a document")
+}
+
+/// Milliseconds on the page's clock.
+pub fn now() -> f64 {
+    window().performance().map_or_else(js_sys::Date::now, |p| p.now())
+}
+
+/// Calls `then` before the next picture is painted; in a hidden tab, where none is painted, soon all the same.
+pub fn next_frame(then: impl FnOnce() + 'static) {
+    let then: Rc<RefCell<Option<Box<dyn FnOnce()>>>> = Rc::new(RefCell::new(Some(Box::new(then))));
+    let once = move |then: Rc<RefCell<Option<Box<dyn FnOnce()>>>>| {
+        Closure::once_into_js(move || {
+            let then = then.borrow_mut().take();
+            if let Some(then) = then {
+                then();
+            }
+        })
+    };
+    let (frame, timeout) = (once(then.clone()), once(then));
+    let _ = window().request_animation_frame(frame.unchecked_ref());
+    let _ = window().set_timeout_with_callback_and_timeout_and_arguments_0(timeout.unchecked_ref(), 200);
+}
+
+/// Calls `then` after some milliseconds.
+pub fn later(millis: i32, then: impl FnOnce() + 'static) {
+    let then = Closure::once_into_js(then);
+    let _ = window().set_timeout_with_callback_and_timeout_and_arguments_0(then.unchecked_ref(), millis);
+}
+
+/// A listener that ends when it is dropped.
+pub struct Listener {
+    target: EventTarget,
+    event: &'static str,
+    callback: Closure<dyn FnMut(web_sys::Event)>,
+}
+
+impl Listener {
+    pub fn new(target: &EventTarget, event: &'static str, heard: impl FnMut(web_sys::Event) + 'static) -> Self {
+        let callback = Closure::new(heard);
+        let _ = target.add_event_listener_with_callback(event, callback.as_ref().unchecked_ref());
+        Self { target: target.clone(), event, callback }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let _ = self.target.remove_event_listener_with_callback(self.event, self.callback.as_ref().unchecked_ref());
+    }
+}
+
+/// Offers a text as a file to save.
+pub fn download(name: &str, mime: &str, text: &str) {
+    let options = BlobPropertyBag::new();
+    options.set_type(mime);
+    let parts = js_sys::Array::of1(&text.into());
+    let saved = || -> Result<(), JsValue> {
+        let blob = Blob::new_with_str_sequence_and_options(&parts, &options)?;
+        let address = Url::create_object_url_with_blob(&blob)?;
+        let anchor: HtmlAnchorElement = document().create_element("a")?.unchecked_into();
+        anchor.set_href(&address);
+        anchor.set_download(name);
+        anchor.click();
+        later(10_000, move || {
+            let _ = Url::revoke_object_url(&address);
+        });
+        Ok(())
+    };
+    if let Err(e) = saved() {
+        web_sys::console::warn_2(&"the file could not be offered".into(), &e);
+    }
+}
+
+/// The version mark (`?v=…`) of the page's own script: whatever belongs to it is asked for with the same mark.
+pub fn version() -> String {
+    let script = document().query_selector("script[src^=\"boot.js\"]").ok().flatten();
+    let address = script.and_then(|s| s.get_attribute("src")).unwrap_or_default();
+    address.find('?').map(|i| address[i..].to_owned()).unwrap_or_default()
+}
+
+/// Sets a custom property on the page's root. Unlike a `style` attribute, the content policy allows this.
+pub fn set_root_property(name: &str, value: &str) {
+    if let Some(root) = document().document_element()
+        && let Ok(root) = root.dyn_into::<web_sys::HtmlElement>()
+    {
+        let _ = root.style().set_property(name, value);
+    }
+}

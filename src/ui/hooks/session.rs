@@ -1,0 +1,323 @@
+//! [`Session`]: the page's state together with the browser objects behind it (worker, files, embeddings, thumbnails). It runs
+//! the reducer, does what the reducer wants done, and asks for a repaint at most once per animation frame.
+
+use std::cell::{Cell, Ref, RefCell};
+use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
+
+use js_sys::ArrayBuffer;
+use wasm_bindgen::JsCast;
+use wasm_bindgen_futures::{JsFuture, spawn_local};
+use web_sys::{Blob, BlobPropertyBag, File, ImageBitmap, Url};
+use yew::prelude::*;
+
+use super::dom;
+use crate::app_state::picture::Phase;
+use crate::app_state::{Action, Effect, State, Worker, permalink};
+use crate::link::ToWorker;
+use crate::link::error_text;
+use crate::link::page_side::{Heard, WorkerLink};
+use crate::protocol::{Event, ImageId, JobId, Pixels, Request};
+
+/// Between two looks of the watchdog.
+const WATCH_MILLIS: i32 = 5_000;
+/// Looks without any word from a busy worker after which it counts as hung: 60 s. Looks are counted, not time, because a
+/// sleeping laptop's clock runs on.
+const WATCH_LOOKS: u32 = 12;
+/// Before a worker is started again, so that a broken one does not spin.
+const RESPAWN_MILLIS: i32 = 250;
+
+type FrameSource = Rc<dyn Fn(Box<dyn FnOnce(Option<ImageBitmap>)>)>;
+
+/// A handle on the one session of the page; clones are the same session.
+#[derive(Clone)]
+pub struct Session(Rc<Inner>);
+
+impl PartialEq for Session {
+    fn eq(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+struct Inner {
+    state: RefCell<State>,
+    files: RefCell<HashMap<ImageId, File>>,
+    embeddings: RefCell<HashMap<ImageId, ArrayBuffer>>,
+    link: RefCell<Option<WorkerLink>>,
+    repaint: RefCell<Option<Rc<dyn Fn()>>>,
+    repaint_asked: Cell<bool>,
+    silent_looks: Cell<u32>,
+    frame_source: RefCell<Option<FrameSource>>,
+    to_read: RefCell<VecDeque<(JobId, ImageId)>>,
+    reading: Cell<bool>,
+    /// The fragment as we last wrote it, to tell our own changes from a person's.
+    fragment: RefCell<String>,
+}
+
+/// The page's session, shown anew whenever it changed.
+#[hook]
+pub fn use_session() -> Session {
+    let session = use_memo((), |()| Session::new());
+    let update = use_force_update();
+    {
+        let session = session.clone();
+        use_effect_with((), move |()| session.start(Rc::new(move || update.force_update())));
+    }
+    (*session).clone()
+}
+
+impl Session {
+    fn new() -> Self {
+        Self(Rc::new(Inner {
+            state: RefCell::default(),
+            files: RefCell::default(),
+            embeddings: RefCell::default(),
+            link: RefCell::new(None),
+            repaint: RefCell::new(None),
+            repaint_asked: Cell::new(false),
+            silent_looks: Cell::new(0),
+            frame_source: RefCell::new(None),
+            to_read: RefCell::default(),
+            reading: Cell::new(false),
+            fragment: RefCell::default(),
+        }))
+    }
+
+    /// Reads the address, starts worker and watchdog.
+    fn start(&self, repaint: Rc<dyn Fn()>) {
+        self.0.repaint.replace(Some(repaint));
+        let fragment = dom::window().location().hash().unwrap_or_default();
+        self.0.fragment.replace(fragment.trim_start_matches('#').to_owned());
+        self.act(Action::OpenLink(fragment));
+        self.spawn();
+        self.watch();
+        let session = self.clone();
+        let listener = dom::Listener::new(&dom::window(), "hashchange", move |_| {
+            let fragment = dom::window().location().hash().unwrap_or_default();
+            if fragment.trim_start_matches('#') != *session.0.fragment.borrow() {
+                session.act(Action::OpenLink(fragment));
+            }
+        });
+        // the page's only session lives as long as the page
+        std::mem::forget(listener);
+    }
+
+    pub fn state(&self) -> Ref<'_, State> {
+        self.0.state.borrow()
+    }
+
+    /// One step of the reducer, and what follows from it.
+    pub fn act(&self, action: Action) {
+        let effects = self.0.state.borrow_mut().update(action, dom::now());
+        for effect in effects {
+            self.perform(effect);
+        }
+        self.ask_repaint();
+    }
+
+    fn ask_repaint(&self) {
+        if !self.0.repaint_asked.replace(true) {
+            let session = self.clone();
+            dom::next_frame(move || {
+                session.0.repaint_asked.set(false);
+                session.write_address();
+                let repaint = session.0.repaint.borrow().clone();
+                if let Some(repaint) = repaint {
+                    repaint();
+                }
+            });
+        }
+    }
+
+    /// Adds files in this order under these names.
+    pub fn add_files(&self, files: Vec<(String, File)>) {
+        let first = self.state().next_image().0;
+        let described = files.iter().map(|(name, file)| (name.clone(), file.size() as u64)).collect();
+        self.0.files.borrow_mut().extend((first..).map(ImageId).zip(files.into_iter().map(|(_, file)| file)));
+        self.act(Action::AddPictures(described));
+    }
+
+    /// Where frames come from while a camera runs: called with what to do with the bitmap.
+    pub fn set_frame_source(&self, source: Option<FrameSource>) {
+        self.0.frame_source.replace(source);
+    }
+
+    /// Keeps the address's fragment in step with the setup, without new entries in the history.
+    fn write_address(&self) {
+        let fragment = permalink::encode(&self.state());
+        if *self.0.fragment.borrow() == fragment {
+            return;
+        }
+        let location = dom::window().location();
+        let base = format!("{}{}", location.pathname().unwrap_or_default(), location.search().unwrap_or_default());
+        let address = if fragment.is_empty() { base } else { format!("{base}#{fragment}") };
+        if let Ok(history) = dom::window().history() {
+            let _ = history.replace_state_with_url(&wasm_bindgen::JsValue::NULL, "", Some(&address));
+        }
+        self.0.fragment.replace(fragment);
+    }
+
+    fn spawn(&self) {
+        let session = self.clone();
+        let link = WorkerLink::spawn(&format!("worker-boot.js{}", dom::version()), move |heard| {
+            session.0.silent_looks.set(0);
+            session.hear(heard);
+        });
+        match link {
+            Ok(link) => {
+                self.0.link.replace(Some(link));
+            }
+            Err(why) => self.die(format!("it could not be started: {why}")),
+        }
+    }
+
+    fn die(&self, why: String) {
+        // the link is dropped outside its own callback, which is still running
+        let link = self.0.link.borrow_mut().take();
+        dom::later(0, move || drop(link));
+        self.0.silent_looks.set(0);
+        self.act(Action::WorkerDied(why));
+    }
+
+    fn hear(&self, heard: Heard) {
+        match heard {
+            Heard::Alive => self.act(Action::WorkerAlive),
+            Heard::CanvasNoise => self.act(Action::CanvasNoise),
+            Heard::Died(why) => self.die(why),
+            Heard::Event(event, buffers) => {
+                let mut thumbnail = None;
+                if let Event::Scored { image, .. } = &event {
+                    thumbnail = buffers.first().and_then(object_url);
+                    if let Some(embedding) = buffers.get(1) {
+                        self.0.embeddings.borrow_mut().insert(*image, embedding.clone());
+                    }
+                }
+                self.act(Action::Engine { event, thumbnail });
+            }
+        }
+    }
+
+    /// Looks every few seconds whether a busy worker still speaks.
+    fn watch(&self) {
+        let session = self.clone();
+        dom::later(WATCH_MILLIS, move || {
+            let busy = session.state().worker == Worker::Alive && session.state().awaits_answer();
+            let looks = if busy { session.0.silent_looks.get() + 1 } else { 0 };
+            session.0.silent_looks.set(looks);
+            if looks >= WATCH_LOOKS {
+                session.die(format!("no answer for {} s", WATCH_LOOKS * WATCH_MILLIS as u32 / 1000));
+            }
+            session.watch();
+        });
+    }
+
+    fn send(&self, message: &ToWorker, buffers: &[ArrayBuffer], bitmap: Option<&ImageBitmap>) {
+        let sent = self.0.link.borrow().as_ref().map(|link| link.send(message, buffers, bitmap));
+        // without a link there is nothing to do: a fresh worker gets what matters
+        if let Some(Err(why)) = sent {
+            let session = self.clone();
+            // not from within a step of the reducer
+            dom::later(0, move || session.die(format!("it could not be spoken to: {why}")));
+        }
+    }
+
+    fn perform(&self, effect: Effect) {
+        match effect {
+            Effect::Ask(request) => self.send(&ToWorker::Ask(request), &[], None),
+            Effect::CancelLoad => self.send(&ToWorker::CancelLoad, &[], None),
+            Effect::Respawn => {
+                let session = self.clone();
+                dom::later(RESPAWN_MILLIS, move || session.spawn());
+            }
+            Effect::Discard { images, addresses } => {
+                for id in images {
+                    self.0.files.borrow_mut().remove(&id);
+                    self.0.embeddings.borrow_mut().remove(&id);
+                }
+                for address in addresses {
+                    let _ = Url::revoke_object_url(&address);
+                }
+            }
+            Effect::Restore { job, image } => match self.0.embeddings.borrow().get(&image) {
+                // a copy: what is transferred is gone here, and the next worker may need it again
+                Some(kept) => self.send(&ToWorker::Ask(Request::Restore { job, image }), &[kept.slice(0)], None),
+                None => {
+                    let session = self.clone();
+                    let event = Event::Failed {
+                        job,
+                        image: Some(image),
+                        stage: crate::protocol::Stage::Score,
+                        message: String::new(),
+                    };
+                    dom::later(0, move || session.act(Action::Engine { event, thumbnail: None }));
+                }
+            },
+            Effect::ScoreFile { job, image } => self.score_file(job, image),
+            Effect::SendFrame { job } => self.send_frame(job),
+        }
+    }
+
+    /// Reads files one after the other, so that they leave in order of arrival.
+    fn score_file(&self, job: JobId, image: ImageId) {
+        self.0.to_read.borrow_mut().push_back((job, image));
+        if !self.0.reading.replace(true) {
+            let session = self.clone();
+            spawn_local(async move {
+                loop {
+                    let next = session.0.to_read.borrow_mut().pop_front();
+                    let Some((job, image)) = next else { break };
+                    session.read_and_send(job, image).await;
+                }
+                session.0.reading.set(false);
+            });
+        }
+    }
+
+    async fn read_and_send(&self, job: JobId, image: ImageId) {
+        let file = self.0.files.borrow().get(&image).cloned();
+        let session = self;
+        {
+            let read = match file {
+                Some(file) => JsFuture::from(file.array_buffer()).await.map_err(|e| error_text(&e)),
+                None => Err("it is not kept any more".into()),
+            };
+            // the worker may have died meanwhile, and the picture got another job
+            let wanted =
+                session.state().picture(image).is_some_and(|p| matches!(p.phase, Phase::Scoring { job: j } if j == job));
+            if !wanted {
+                return;
+            }
+            match read {
+                Ok(buffer) => {
+                    let request = Request::Score { job, image, pixels: Pixels::Encoded };
+                    session.send(&ToWorker::Ask(request), &[buffer.unchecked_into()], None);
+                }
+                Err(why) => {
+                    let message = format!("the file could not be read ({why})");
+                    session.act(Action::Unreadable { job, image, message });
+                }
+            }
+        }
+    }
+
+    fn send_frame(&self, job: JobId) {
+        let source = self.0.frame_source.borrow().clone();
+        let session = self.clone();
+        let Some(source) = source else {
+            return dom::later(0, move || session.act(Action::FrameLost(job)));
+        };
+        source(Box::new(move |bitmap| match bitmap {
+            Some(bitmap) => session.send(&ToWorker::Frame { job }, &[], Some(&bitmap)),
+            None => session.act(Action::FrameLost(job)),
+        }));
+    }
+}
+
+/// An address for a small JPEG.
+fn object_url(bytes: &ArrayBuffer) -> Option<Rc<str>> {
+    let options = BlobPropertyBag::new();
+    options.set_type("image/jpeg");
+    let parts = js_sys::Array::of1(bytes);
+    let blob = Blob::new_with_buffer_source_sequence_and_options(&parts, &options).ok()?;
+    Url::create_object_url_with_blob(&blob).ok().map(Rc::from)
+}

@@ -1,0 +1,41 @@
+//! The page itself (Yew). It shows [`crate::app_state::State`] and turns what a person does into actions; it names no tensor,
+//! model or scorer, and browser objects stay in [`hooks`]. No `style` attribute anywhere: the content policy forbids it.
+//!
+//! Stable hooks for tests and for scripts that drive the page (`[data-testid=…]`):
+//!
+//! | hook | what | attributes |
+//! |---|---|---|
+//! | `model-status` | the model in use; a button that opens its panel | `data-state` = loading, ready, failed; `data-model` |
+//! | `pick-files`, `pick-folder` | file inputs | |
+//! | `add-class` | text field, Enter or a comma adds | |
+//! | `class-chip` | a normal class; the button in it removes it | `data-name` |
+//! | `class-note`, `suggestion` | what is doubtful about a class; a button with a known name | `data-name` |
+//! | `presets`, `preset` | the button, a choice in its panel | `data-benchmark`, `data-arrangement`, `data-class` |
+//! | `prompts`, `template`, `anomaly`, `method`, `share` | prompt panel's button and its fields, method, share button | |
+//! | `result` | a picture's card | `data-name`, `data-state` = queued, scoring, done, failed; `data-score`, `data-verdict` = normal, anomalous |
+//! | `remove`, `retry` | buttons in a card | |
+//! | `details` | the open dialog on a picture | `data-name` |
+//! | `progress`, `cancel` | "123 of 500", stops it | `data-done`, `data-total` |
+//! | `sort`, `filter`, `clear`, `undo`, `export`, `export-csv`, `export-json` | toolbar | |
+//! | `threshold`, `threshold-slider`, `threshold-reset`, `histogram` | the decision | |
+//! | `start-camera`, `stop-camera`, `camera-score`, `camera-freeze`, `camera-keep` | the camera | `data-score`, `data-verdict`, `data-state` = starting, live, frozen, failed |
+//! | `samples`, `sample` | samples, all or one | `data-name` |
+//! | `status`, `notice`, `empty` | live line for screen readers, one-off remarks, empty state | |
+
+mod app;
+mod components;
+mod hooks;
+
+/// Shows the page in the element with the id `app`.
+pub fn run() {
+    console_error_panic_hook::set_once();
+    let document = web_sys::window().and_then(|w| w.document());
+    match document.and_then(|d| d.get_element_by_id("app")) {
+        Some(place) => {
+            // what stands there is for those without scripts
+            place.set_inner_html("");
+            yew::Renderer::<app::App>::with_root(place).render();
+        }
+        None => web_sys::console::error_1(&"the page has no element with the id “app”".into()),
+    }
+}

@@ -1,0 +1,53 @@
+// Makes a page that was opened once open again without a network. Network first for what may change, cache first for what is
+// named by its version; only GETs of our own; any trouble falls through to the browser's own way.
+
+const VERSION = 'dev'; // both lines are filled in by finish.mjs
+const FILES = [];
+const CACHE = `oddlens ${self.registration.scope} ${VERSION}`;
+const OURS = `oddlens ${self.registration.scope} `;
+
+self.addEventListener('install', (event) => {
+  const fill = async () => {
+    const cache = await caches.open(CACHE);
+    // one by one: a file that is missing must not keep the others out
+    await Promise.allSettled(FILES.map((file) => cache.add(file)));
+    await self.skipWaiting();
+  };
+  event.waitUntil(fill());
+});
+
+self.addEventListener('activate', (event) => {
+  const tidy = async () => {
+    const names = await caches.keys();
+    await Promise.all(names.filter((n) => n.startsWith(OURS) && n !== CACHE).map((n) => caches.delete(n)));
+    await self.clients.claim();
+  };
+  event.waitUntil(tidy());
+});
+
+async function answer(request) {
+  const cache = await caches.open(CACHE);
+  const url = new URL(request.url);
+  if (url.searchParams.has('v')) {
+    const kept = await cache.match(request);
+    if (kept) return kept;
+  }
+  try {
+    const fresh = await fetch(request);
+    if (fresh.ok && fresh.status === 200 && VERSION !== 'dev') {
+      // storage may be full: the answer is good all the same
+      cache.put(request, fresh.clone()).catch(() => {});
+    }
+    return fresh;
+  } catch (error) {
+    const kept = (await cache.match(request)) ?? (request.mode === 'navigate' ? await cache.match('./') : undefined);
+    if (kept) return kept;
+    throw error;
+  }
+}
+
+self.addEventListener('fetch', (event) => {
+  const { request } = event;
+  const ours = request.url.startsWith(self.registration.scope);
+  if (request.method === 'GET' && ours && !request.headers.has('range')) event.respondWith(answer(request));
+});
