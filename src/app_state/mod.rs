@@ -140,7 +140,10 @@ pub enum Action {
     /// One or several names, separated by commas or line ends.
     AddClasses(String),
     RemoveClass(usize),
-    ReplaceClass { from: String, to: String },
+    ReplaceClass {
+        from: String,
+        to: String,
+    },
     SetNormal(Vec<String>),
     /// One template a line.
     SetTemplates(String),
@@ -163,9 +166,16 @@ pub enum Action {
     LoadModel(Option<String>),
     CancelLoad,
     /// The engine spoke. `thumbnail`: address of attachment 0 of a scored picture.
-    Engine { event: Event, thumbnail: Option<Rc<str>> },
+    Engine {
+        event: Event,
+        thumbnail: Option<Rc<str>>,
+    },
     /// A file could not be read any more.
-    Unreadable { job: JobId, image: ImageId, message: String },
+    Unreadable {
+        job: JobId,
+        image: ImageId,
+        message: String,
+    },
     WorkerAlive,
     WorkerDied(String),
     RetryWorker,

@@ -101,7 +101,8 @@ pub fn decode(fragment: &str) -> Link {
             _ => true,
         };
         if ignored {
-            let shown: String = unescape(key).map_or_else(|| key.to_owned(), |k| clean_text(&k)).chars().take(20).collect();
+            let shown: String =
+                unescape(key).map_or_else(|| key.to_owned(), |k| clean_text(&k)).chars().take(20).collect();
             link.notes.push(format!("The link's part “{shown}” is not understood and was ignored."));
         }
     }
@@ -204,7 +205,9 @@ mod tests {
 
     #[test]
     fn what_the_issue_writes_is_read() {
-        let link = decode("#normal=dog,cat&template=a%20photo%20of%20a%20{}&anomaly=a+photo+of+something&threshold=0.62&method=zero-shot&model=mini");
+        let link = decode(
+            "#normal=dog,cat&template=a%20photo%20of%20a%20{}&anomaly=a+photo+of+something&threshold=0.62&method=zero-shot&model=mini",
+        );
         assert_eq!(link.normal, Some(vec!["dog".into(), "cat".into()]));
         assert_eq!(link.templates, Some(vec!["a photo of a {}".into()]));
         assert_eq!(link.anomaly, Some(vec!["a photo of something".into()]));

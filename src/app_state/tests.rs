@@ -29,7 +29,13 @@ fn info(id: &str) -> ModelInfo {
 }
 
 fn score(value: f32) -> Score {
-    Score { value, margin: (value / (1.0 - value)).ln(), nearest: 0, cosines: vec![0.25, 0.5], probabilities: vec![1.0 - value, value] }
+    Score {
+        value,
+        margin: (value / (1.0 - value)).ln(),
+        nearest: 0,
+        cosines: vec![0.25, 0.5],
+        probabilities: vec![1.0 - value, value],
+    }
 }
 
 fn picture_info() -> PictureInfo {
@@ -86,7 +92,13 @@ impl Bench {
     }
 
     fn scored(&mut self, job: JobId, image: ImageId, value: f32) -> Vec<Effect> {
-        self.event(Event::Scored { job, image, score: score(value), picture: picture_info(), timings: Timings::default() })
+        self.event(Event::Scored {
+            job,
+            image,
+            score: score(value),
+            picture: picture_info(),
+            timings: Timings::default(),
+        })
     }
 
     fn phases(&self) -> Vec<&'static str> {
@@ -228,12 +240,19 @@ fn the_picture_that_killed_the_worker_is_marked_and_the_queue_goes_on() {
     let effects = b.act(Action::WorkerDied("out of memory".into()));
     assert_eq!(effects, [Effect::Respawn]);
     assert_eq!(b.phases(), ["done", "failed", "queued", "queued"]);
-    assert!(matches!(&b.state.pictures[1].phase, Phase::Failed { stage: Stage::Worker, message } if message.contains("out of memory")));
+    assert!(
+        matches!(&b.state.pictures[1].phase, Phase::Failed { stage: Stage::Worker, message } if message.contains("out of memory"))
+    );
     let effects = b.act(Action::WorkerAlive);
     assert!(matches!(&effects[..], [Effect::Ask(Request::Load { .. })]));
     let effects = b.event(Event::Ready { job: b.last_job(), model: info("mini") });
     assert!(matches!(&effects[..], [Effect::Ask(Request::Setup { .. }), Effect::Restore { image: ImageId(1), .. }]));
-    b.event(Event::SetupDone { job: b.state.setup_job, entries: entries(), notes: vec![], timings: Timings::default() });
+    b.event(Event::SetupDone {
+        job: b.state.setup_job,
+        entries: entries(),
+        notes: vec![],
+        timings: Timings::default(),
+    });
     let order = b.run_queue(|_| 0.1);
     assert_eq!(order, [ImageId(3), ImageId(4)]);
     b.act(Action::Retry(ImageId(2)));
@@ -322,7 +341,12 @@ fn order_and_filter() {
         let Some(o) = b.state.outstanding.front().copied() else { break };
         match o.what {
             Asked::Score(ImageId(3)) => {
-                b.event(Event::Failed { job: o.job, image: Some(ImageId(3)), stage: Stage::Format, message: "no".into() });
+                b.event(Event::Failed {
+                    job: o.job,
+                    image: Some(ImageId(3)),
+                    stage: Stage::Format,
+                    message: "no".into(),
+                });
             }
             Asked::Score(i) => {
                 b.scored(o.job, i, values[i.0 as usize - 1]);
@@ -410,7 +434,12 @@ fn what_is_taken_away_has_the_command_lines_keys() {
     b.add(&["a, \"b\".png", "broken"]);
     let (job, image) = sent(&b.effects)[0];
     b.scored(job, image, 0.75);
-    b.event(Event::Failed { job: b.last_job(), image: Some(ImageId(2)), stage: Stage::Format, message: "not a picture".into() });
+    b.event(Event::Failed {
+        job: b.last_job(),
+        image: Some(ImageId(2)),
+        stage: Stage::Format,
+        message: "not a picture".into(),
+    });
     let json = export::json_lines(&b.state);
     let lines: Vec<serde_json::Value> = json.lines().map(|l| serde_json::from_str(l).expect("JSON")).collect();
     assert_eq!(lines[0]["path"], "a, \"b\".png");

@@ -85,8 +85,7 @@ impl State {
             (Filter::Normal, Phase::Done(o)) => !o.score.is_anomalous(threshold),
             _ => false,
         };
-        let mut shown: Vec<Rc<Picture>> =
-            self.pictures.iter().filter(|p| !p.removed && wanted(p)).cloned().collect();
+        let mut shown: Vec<Rc<Picture>> = self.pictures.iter().filter(|p| !p.removed && wanted(p)).cloned().collect();
         // a stable sort keeps the order of arrival among equals
         let margin = |p: &Picture| p.outcome().map(|o| o.score.margin);
         match self.sort {

@@ -21,7 +21,9 @@ use crate::protocol::{Event, JobId, Request};
 pub enum ToWorker {
     Ask(Request),
     /// The bitmap beside this is a camera's picture: score it.
-    Frame { job: JobId },
+    Frame {
+        job: JobId,
+    },
     /// Stop fetching the model.
     CancelLoad,
 }
@@ -46,7 +48,11 @@ pub struct Received<T> {
 }
 
 /// The array that crosses, and the list of what is transferred.
-fn pack<T: Serialize>(message: &T, buffers: &[ArrayBuffer], bitmap: Option<&ImageBitmap>) -> Result<(Array, Array), String> {
+fn pack<T: Serialize>(
+    message: &T,
+    buffers: &[ArrayBuffer],
+    bitmap: Option<&ImageBitmap>,
+) -> Result<(Array, Array), String> {
     let text = serde_json::to_string(message).map_err(|e| format!("a message could not be written: {e}"))?;
     let list: Array = buffers.iter().collect();
     let transfer = list.slice(0, list.length());

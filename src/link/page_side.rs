@@ -92,7 +92,12 @@ impl WorkerLink {
     ///
     /// # Errors
     /// When the browser refuses, for example for a buffer that was transferred before.
-    pub fn send(&self, message: &ToWorker, buffers: &[ArrayBuffer], bitmap: Option<&ImageBitmap>) -> Result<(), String> {
+    pub fn send(
+        &self,
+        message: &ToWorker,
+        buffers: &[ArrayBuffer],
+        bitmap: Option<&ImageBitmap>,
+    ) -> Result<(), String> {
         let (data, transfer) = pack(message, buffers, bitmap)?;
         self.worker.post_message_with_transfer(&data, &transfer).map_err(|e| error_text(&e))
     }

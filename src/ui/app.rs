@@ -57,7 +57,8 @@ pub fn App() -> Html {
             let visible: Vec<ImageId> =
                 session.state().visible().iter().filter(|p| p.outcome().is_some()).map(|p| p.id).collect();
             let at = (*opened).and_then(|id| visible.iter().position(|v| *v == id));
-            let next = at.and_then(|i| if forward { visible.get(i + 1) } else { i.checked_sub(1).and_then(|i| visible.get(i)) });
+            let next = at
+                .and_then(|i| if forward { visible.get(i + 1) } else { i.checked_sub(1).and_then(|i| visible.get(i)) });
             if let Some(next) = next {
                 opened.set(Some(*next));
             }

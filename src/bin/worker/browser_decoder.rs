@@ -38,9 +38,7 @@ pub fn read(bitmap: &ImageBitmap) -> Result<Rgba, String> {
     }
     let context = canvas(width, height)?;
     context.draw_image_with_image_bitmap(bitmap, 0.0, 0.0).map_err(|e| error_text(&e))?;
-    let data = context
-        .get_image_data(0.0, 0.0, f64::from(width), f64::from(height))
-        .map_err(|e| error_text(&e))?;
+    let data = context.get_image_data(0.0, 0.0, f64::from(width), f64::from(height)).map_err(|e| error_text(&e))?;
     Ok((data.data().0, width, height))
 }
 
@@ -67,7 +65,5 @@ fn canvas(width: u32, height: u32) -> Result<OffscreenCanvasRenderingContext2d, 
     // keeps the pixels in ordinary memory, where they are read from
     js_sys::Reflect::set(&options, &"willReadFrequently".into(), &true.into()).map_err(|e| error_text(&e))?;
     let context = canvas.get_context_with_context_options("2d", &options).map_err(|e| error_text(&e))?;
-    context
-        .and_then(|c| c.dyn_into().ok())
-        .ok_or_else(|| "this browser has no canvas for workers".to_owned())
+    context.and_then(|c| c.dyn_into().ok()).ok_or_else(|| "this browser has no canvas for workers".to_owned())
 }

@@ -62,11 +62,17 @@ async fn get(path: &str, signal: Option<&AbortSignal>) -> Result<Response, Strin
 }
 
 /// Reads exactly `expected` bytes.
-async fn body(response: &Response, expected: u64, now: fn() -> f64, progress: &mut dyn FnMut(u64)) -> Result<Vec<u8>, String> {
+async fn body(
+    response: &Response,
+    expected: u64,
+    now: fn() -> f64,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Vec<u8>, String> {
     let stream = response.body().ok_or("the answer is empty")?;
     let reader: ReadableStreamDefaultReader = stream.get_reader().unchecked_into();
     let mut bytes = Vec::new();
-    let size = usize::try_from(expected).map_err(|_| format!("{expected} bytes are more than this browser can hold"))?;
+    let size =
+        usize::try_from(expected).map_err(|_| format!("{expected} bytes are more than this browser can hold"))?;
     bytes.try_reserve_exact(size).map_err(|_| format!("{expected} bytes do not fit into memory"))?;
     let mut told = now();
     progress(0);

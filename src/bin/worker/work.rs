@@ -39,8 +39,7 @@ pub fn start() {
     });
     listen(move |received| {
         // whoever asks for another model, or for none, does not want the present one's bytes
-        let ends_loading =
-            matches!(received.message, ToWorker::CancelLoad | ToWorker::Ask(Request::Load { .. }));
+        let ends_loading = matches!(received.message, ToWorker::CancelLoad | ToWorker::Ask(Request::Load { .. }));
         if ends_loading && let Some(controller) = worker.loading.borrow_mut().take() {
             controller.abort();
         }

@@ -12,9 +12,9 @@ use crate::app_state::Action;
 use crate::app_state::camera::{Camera, CameraPhase, HISTORY};
 use crate::app_state::export;
 use crate::app_state::presets::readable;
+use crate::ui::hooks::dom;
 use crate::ui::hooks::session::Session;
 use crate::ui::hooks::video::{self, Facing, Video};
-use crate::ui::hooks::dom;
 
 #[derive(Properties, PartialEq)]
 pub struct CameraCardProps {

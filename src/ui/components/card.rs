@@ -29,7 +29,9 @@ pub fn Card(props: &CardProps) -> Html {
         Callback::from(move |_: MouseEvent| session.act(action.clone()))
     };
     let image = match &p.thumbnail {
-        Some(address) => html! { <img class="pic" src={address.to_string()} alt="" loading="lazy" decoding="async" draggable="false" /> },
+        Some(address) => {
+            html! { <img class="pic" src={address.to_string()} alt="" loading="lazy" decoding="async" draggable="false" /> }
+        }
         None => html! { <div class="pic" /> },
     };
     let score = p.outcome().map(|o| o.score.value.to_string());
@@ -64,7 +66,11 @@ pub fn Card(props: &CardProps) -> Html {
             let odd = props.odd.unwrap_or_default();
             let value = outcome.score.value;
             let nearest = readable(outcome.nearest());
-            let label = format!("{}: score {value:.2}, {}, nearest {nearest}. Details", p.name, if odd { "odd" } else { "normal" });
+            let label = format!(
+                "{}: score {value:.2}, {}, nearest {nearest}. Details",
+                p.name,
+                if odd { "odd" } else { "normal" }
+            );
             html! {
                 <button type="button" class="open" aria-label={label} onclick={open}>
                     {image}

@@ -53,7 +53,8 @@ pub fn Details(props: &DetailsProps) -> Html {
             _ => {}
         })
     };
-    let mut rows: Vec<usize> = (0..outcome.entries.len().min(score.cosines.len()).min(score.probabilities.len())).collect();
+    let mut rows: Vec<usize> =
+        (0..outcome.entries.len().min(score.cosines.len()).min(score.probabilities.len())).collect();
     rows.sort_by(|a, b| score.probabilities[*b].total_cmp(&score.probabilities[*a]));
     let info = &outcome.picture;
     let decoder = match info.decoder {
@@ -122,6 +123,7 @@ fn stages(timings: &Timings) -> String {
         ("encode", timings.encode_millis),
         ("score", timings.score_millis),
     ];
-    let known: Vec<String> = stages.iter().filter_map(|(name, ms)| ms.map(|ms| format!("{name} {}", millis(ms)))).collect();
+    let known: Vec<String> =
+        stages.iter().filter_map(|(name, ms)| ms.map(|ms| format!("{name} {}", millis(ms)))).collect();
     if known.is_empty() { "not measured".into() } else { known.join(", ") }
 }

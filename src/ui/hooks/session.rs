@@ -282,8 +282,10 @@ impl Session {
                 None => Err("it is not kept any more".into()),
             };
             // the worker may have died meanwhile, and the picture got another job
-            let wanted =
-                session.state().picture(image).is_some_and(|p| matches!(p.phase, Phase::Scoring { job: j } if j == job));
+            let wanted = session
+                .state()
+                .picture(image)
+                .is_some_and(|p| matches!(p.phase, Phase::Scoring { job: j } if j == job));
             if !wanted {
                 return;
             }

@@ -7,8 +7,8 @@ use js_sys::Reflect;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 use web_sys::{
-    Blob, CanvasRenderingContext2d, DomException, File, FilePropertyBag, HtmlCanvasElement, HtmlVideoElement, ImageBitmap,
-    MediaStream, MediaStreamConstraints, MediaStreamTrack,
+    Blob, CanvasRenderingContext2d, DomException, File, FilePropertyBag, HtmlCanvasElement, HtmlVideoElement,
+    ImageBitmap, MediaStream, MediaStreamConstraints, MediaStreamTrack,
 };
 
 use super::dom;
@@ -132,10 +132,13 @@ fn every_frame(session: Session, element: HtmlVideoElement, running: Rc<Cell<boo
     if wanted && element.video_width() > 0 {
         session.act(Action::FrameDue);
     }
-    let (again, video) = (Closure::once_into_js({
-        let element = element.clone();
-        move || every_frame(session, element, running)
-    }), element);
+    let (again, video) = (
+        Closure::once_into_js({
+            let element = element.clone();
+            move || every_frame(session, element, running)
+        }),
+        element,
+    );
     let own_clock = Reflect::get(&video, &"requestVideoFrameCallback".into()).ok();
     match own_clock.and_then(|f| f.dyn_into::<js_sys::Function>().ok()) {
         Some(request) => {
@@ -174,12 +177,8 @@ pub fn keep(session: &Session, element: &HtmlVideoElement) {
                 return session.act(Action::Notice("The frame could not be kept.".into()));
             };
             let time = js_sys::Date::new_0();
-            let name = format!(
-                "camera {:02}-{:02}-{:02}.png",
-                time.get_hours(),
-                time.get_minutes(),
-                time.get_seconds()
-            );
+            let name =
+                format!("camera {:02}-{:02}-{:02}.png", time.get_hours(), time.get_minutes(), time.get_seconds());
             let options = FilePropertyBag::new();
             options.set_type("image/png");
             let parts = js_sys::Array::of1(&blob);
