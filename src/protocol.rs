@@ -263,7 +263,7 @@ pub struct ModelInfo {
     pub embed_dim: u32,
     /// Weights and tables held in memory, bytes.
     pub memory_bytes: u64,
-    /// The integer kernel in use, for example `simd128-u7i8`.
+    /// The integer kernel in use, for example `simd128-i16i8`.
     pub kernel: String,
     /// Names that a model with a closed vocabulary knows, sorted; `None`: free text.
     pub vocabulary: Option<Vec<String>>,

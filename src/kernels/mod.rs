@@ -1,9 +1,9 @@
 //! Integer matrix products and the f32 vector math around them: the only home of `unsafe` and of intrinsics.
 //!
-//! The product is `acc[m,n] = sum_k a[m,k] * w[n,k]` with activations of 7 bits (`0..=127`) and weights of 8 bits
-//! (`-127..=127`), in panels and tiles laid out by [`pack`]. Every implementation gives the same integers: [`scalar`] is
-//! the truth, the others are held against it. Seven bits, because then the relaxed dot products of WebAssembly and
-//! `vpmaddubsw` are exact on every processor.
+//! The product is `acc[m,n] = sum_k a[m,k] * w[n,k]` with activations of 12 bits (`-2047..=2047`, in i16) and weights of 8 bits
+//! (`-127..=127`), in panels and tiles laid out by [`pack`], summed in i32. Every implementation gives the same integers:
+//! [`scalar`] is the truth, the others are held against it. Both WebAssembly (`i32x4.dot_i16x8_s`) and x86 (`vpmaddwd`) multiply
+//! pairs of i16 and add them in one instruction, so 12 bits cost there what 8 would.
 //!
 //! It knows nothing of candle, of allocation (all memory comes from the caller) and of errors: lengths are promises of
 //! our own code and are asserted once, in [`Kernel::gemm`].
@@ -25,31 +25,23 @@ use pack::{Activations, Weights};
 #[derive(Clone, Copy)]
 pub struct Kernel {
     name: &'static str,
-    /// Numbers of i16 that it needs as scratch for `(rows, k)`, both already padded.
-    scratch: fn(usize, usize) -> usize,
-    run: fn(&Weights<'_>, &Activations<'_>, &mut [i16], &mut [i32]),
+    run: fn(&Weights<'_>, &Activations<'_>, &mut [i32]),
 }
 
 impl Kernel {
-    /// `{isa}-{types}`, for example `simd128-u7i8`.
+    /// `{isa}-{types}`, for example `simd128-i16i8`.
     pub fn name(&self) -> &'static str {
         self.name
-    }
-
-    /// How many i16 of scratch [`Kernel::gemm`] wants for `m` rows of `k` numbers.
-    pub fn scratch_len(&self, m: usize, k: usize) -> usize {
-        (self.scratch)(pack::padded_rows(m), pack::padded_k(k))
     }
 
     /// `out[r * n_padded + c] = sum_k a[r,k] * w[c,k]` for all rows, the padding included.
     ///
     /// # Panics
-    /// When the two sides differ in `k`, or `out` or `scratch` is too short.
-    pub fn gemm(&self, weights: &Weights<'_>, activations: &Activations<'_>, scratch: &mut [i16], out: &mut [i32]) {
+    /// When the two sides differ in `k`, or `out` is too short.
+    pub fn gemm(&self, weights: &Weights<'_>, activations: &Activations<'_>, out: &mut [i32]) {
         assert_eq!(weights.k(), activations.k(), "both sides of a product have the same k");
         assert!(out.len() >= activations.rows() * weights.n(), "room for every sum");
-        assert!(scratch.len() >= (self.scratch)(activations.rows(), weights.k()), "room for widened numbers");
-        (self.run)(weights, activations, scratch, out);
+        (self.run)(weights, activations, out);
     }
 }
 

@@ -1,16 +1,22 @@
 //! How the two sides of a product lie in memory.
 //!
-//! Weights: panels of [`NR`] output channels; within a panel, for every four consecutive `k`, the four bytes of each
-//! channel in turn: `[n / NR][k / 4][NR][4]`. Activations: tiles of [`MR`] rows in the same manner,
-//! `[m / MR][k / 4][MR][4]`. So a 32-byte load brings four `k` of eight channels, and a 4-byte broadcast four `k` of a row.
+//! Weights: panels of [`NR`] output channels; within a panel, for every two consecutive `k`, the two bytes of each
+//! channel in turn: `[n / NR][k / 2][NR][2]`. Activations: tiles of [`MR`] rows of i16 in the same manner,
+//! `[m / MR][k / 2][MR][2]`. So a 16-byte load brings two `k` of eight channels, and a 4-byte broadcast two `k` of a row.
 //! Channels, rows and `k` are padded with zeros: they add nothing to any sum.
 
 /// Output channels in a panel.
 pub const NR: usize = 8;
 /// Rows in a tile: 5 x 8 sums fill ten vector registers of four, which is what V8 keeps in registers.
 pub const MR: usize = 5;
-/// `k` is padded to a multiple of this: four steps of four.
+/// `k` is padded to a multiple of this.
 pub const K_STEP: usize = 16;
+/// Largest magnitude of an activation: 12 bits. With it, sums over `k` up to [`MAX_K`] fit in i32.
+pub const MAX_ACTIVATION: i16 = 2047;
+/// Largest magnitude of a weight.
+pub const MAX_WEIGHT: i8 = 127;
+/// Most inputs of a product: `2047 * 127 * 8192 < 2^31`.
+pub const MAX_K: usize = 8192;
 
 /// `k` with its padding.
 pub const fn padded_k(k: usize) -> usize {
@@ -32,7 +38,7 @@ pub const fn weights_len(n: usize, k: usize) -> usize {
     padded_n(n) * padded_k(k)
 }
 
-/// Bytes that `m` packed rows of `k` numbers need.
+/// Numbers that `m` packed rows of `k` numbers need.
 pub const fn activations_len(m: usize, k: usize) -> usize {
     padded_rows(m) * padded_k(k)
 }
@@ -40,13 +46,13 @@ pub const fn activations_len(m: usize, k: usize) -> usize {
 /// Where the weight of channel `c` and input `i` lies; `k` is padded.
 #[inline]
 pub const fn weight_index(k: usize, c: usize, i: usize) -> usize {
-    (c / NR) * NR * k + (i / 4) * 4 * NR + (c % NR) * 4 + i % 4
+    (c / NR) * NR * k + (i / 2) * 2 * NR + (c % NR) * 2 + i % 2
 }
 
 /// Where number `i` of row `r` lies; `k` is padded.
 #[inline]
 pub const fn activation_index(k: usize, r: usize, i: usize) -> usize {
-    (r / MR) * MR * k + (i / 4) * 4 * MR + (r % MR) * 4 + i % 4
+    (r / MR) * MR * k + (i / 2) * 2 * MR + (r % MR) * 2 + i % 2
 }
 
 /// Packed weights: `n` and `k` padded, every byte in `-127..=127`.
@@ -87,22 +93,22 @@ impl<'a> Weights<'a> {
     }
 }
 
-/// Packed activations: rows and `k` padded, every byte in `0..=127`.
+/// Packed activations: rows and `k` padded, every number in `-2047..=2047`.
 #[derive(Clone, Copy)]
 pub struct Activations<'a> {
-    bytes: &'a [u8],
+    numbers: &'a [i16],
     rows: usize,
     k: usize,
 }
 
 impl<'a> Activations<'a> {
-    /// A view of `activations_len(m, k)` bytes.
+    /// A view of `activations_len(m, k)` numbers.
     ///
     /// # Panics
     /// When the length is another.
-    pub fn new(bytes: &'a [u8], m: usize, k: usize) -> Self {
-        assert_eq!(bytes.len(), activations_len(m, k), "packed rows fill whole tiles");
-        Self { bytes, rows: padded_rows(m), k: padded_k(k) }
+    pub fn new(numbers: &'a [i16], m: usize, k: usize) -> Self {
+        assert_eq!(numbers.len(), activations_len(m, k), "packed rows fill whole tiles");
+        Self { numbers, rows: padded_rows(m), k: padded_k(k) }
     }
 
     /// Rows, padded.
@@ -115,18 +121,13 @@ impl<'a> Activations<'a> {
         self.k
     }
 
-    /// The tile of rows `MR * t ..`, `k * MR` bytes.
-    pub fn tile(&self, t: usize) -> &'a [u8] {
-        &self.bytes[t * MR * self.k..(t + 1) * MR * self.k]
+    /// The tile of rows `MR * t ..`, `k * MR` numbers.
+    pub fn tile(&self, t: usize) -> &'a [i16] {
+        &self.numbers[t * MR * self.k..(t + 1) * MR * self.k]
     }
 
     pub fn tiles(&self) -> usize {
         self.rows / MR
-    }
-
-    /// All tiles, one after the other.
-    pub fn bytes(&self) -> &'a [u8] {
-        self.bytes
     }
 }
 
@@ -142,8 +143,8 @@ pub fn pack_weights(w: &[i8], n: usize, k: usize, out: &mut [i8]) {
     }
 }
 
-/// Packs row-major `[m,k]` activations into `out` (`activations_len(m, k)` bytes, overwritten).
-pub fn pack_activations(a: &[u8], m: usize, k: usize, out: &mut [u8]) {
+/// Packs row-major `[m,k]` activations into `out` (`activations_len(m, k)` numbers, overwritten).
+pub fn pack_activations(a: &[i16], m: usize, k: usize, out: &mut [i16]) {
     assert_eq!(a.len(), m * k, "activations are [m,k]");
     assert_eq!(out.len(), activations_len(m, k), "packed rows fill whole tiles");
     out.fill(0);
