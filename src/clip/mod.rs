@@ -109,7 +109,7 @@ pub struct Clip {
 }
 
 enum Towers {
-    Q8 { vision: vision::VisionTower, text: text::TextTower, kernel: Kernel },
+    Q8 { vision: Box<vision::VisionTower>, text: Box<text::TextTower>, kernel: Kernel },
     F32(Box<reference::Reference>),
 }
 
@@ -123,8 +123,8 @@ impl Clip {
         let lexicon = Lexicon::new(checkpoint, sidecars, config.vocabulary)?;
         let towers = match compute {
             Compute::Q8 => Towers::Q8 {
-                vision: vision::VisionTower::new(checkpoint, &config)?,
-                text: text::TextTower::new(checkpoint, &config)?,
+                vision: Box::new(vision::VisionTower::new(checkpoint, &config)?),
+                text: Box::new(text::TextTower::new(checkpoint, &config)?),
                 kernel: kernels::best(),
             },
             Compute::F32 => Towers::F32(Box::new(reference::Reference::new(checkpoint, &config)?)),

@@ -14,7 +14,8 @@ const DEFAULT_ALIGNMENT: u64 = 32;
 /// More axes than any model has.
 const MAX_AXES: u32 = 4;
 
-type Contents = (BTreeMap<String, Value>, BTreeMap<String, TensorInfo>);
+/// Metadata and the table of tensors.
+pub(super) type Contents = (BTreeMap<String, Value>, BTreeMap<String, TensorInfo>);
 
 /// Reads metadata and the table of tensors.
 ///
@@ -436,7 +437,7 @@ mod tests {
         };
         says(&header(u64::MAX, 0), "tensor count");
         says(&header(0, 1 << 60), "key count");
-        says(&[&MAGIC[..], &9u32.to_le_bytes(), &[0; 32]].concat(), "version");
+        says(&[MAGIC, &9u32.to_le_bytes(), &[0; 32]].concat(), "version");
         // a text array that claims more items than there are bytes
         let mut b = header(0, 1);
         put_string(&mut b, "k");

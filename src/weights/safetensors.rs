@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use safetensors::tensor::{Dtype, SafeTensors};
 
+use super::gguf::Contents;
 use super::{DType, TensorInfo, Value, WeightsError, malformed};
 
 /// Whether the bytes begin like a safetensors file: a header length, then JSON.
@@ -15,7 +16,7 @@ pub fn looks_like(bytes: &[u8]) -> bool {
 ///
 /// # Errors
 /// When the header is broken, or a tensor is of a type that weights do not have.
-pub fn read(bytes: &[u8]) -> Result<(BTreeMap<String, Value>, BTreeMap<String, TensorInfo>), WeightsError> {
+pub fn read(bytes: &[u8]) -> Result<Contents, WeightsError> {
     let broken = |e: safetensors::SafeTensorError| malformed("safetensors", "header", "a valid file", e);
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(broken)?;
     let file = SafeTensors::deserialize(bytes).map_err(broken)?;
