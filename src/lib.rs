@@ -1,5 +1,47 @@
-//! Oddlens tells whether a picture is normal. This page is the map of the house.
+//! Oddlens tells whether a picture is normal: say in words what is normal, and CLIP scores how anomalous each picture is.
+//!
+//! This page is the map of the house: one package, one library, three thin binaries. A room uses only rooms of lower layers;
+//! `tests/architecture.rs` holds that and the laws below.
+//!
+//! | layer | room | what lives there | what it does not know |
+//! |---|---|---|---|
+//! | 0 | [`kernels`] | integer products and f32 vector math, the only home of `unsafe` and intrinsics | candle, allocation, errors |
+//! | 0 | [`embedding`] | `Embeddings`: n x d, unit rows | where they came from |
+//! | 0 | [`protocol`] | what page and engine say to each other: plain serde data | behaviour; weights never travel through it |
+//! | 1 | [`pixels`] | encoded file or RGBA to `[3,s,s]`, as Pillow and CLIP do it | models |
+//! | 1 | [`quant`] | linear layers in 8 bits | file formats |
+//! | 2 | `weights` | bytes to named tensors and back: GGUF, safetensors, the manifest, conversion | the forward pass |
+//! | 3 | `clip` | geometry, tokenizer, both towers in 8 bits and in f32; `trait Encoder` | scoring |
+//! | 3 | `score` | one file per method and the static list `METHODS`; prompts | images, models, the page |
+//! | 5 | `engine` | requests in, events out: where pixels, model and scoring meet | browser, network, files |
+//! | 5 | `app_state` | the page's pure reducer | Yew, DOM, models |
+//! | 6 | `link` | the wire between page and worker: spawn, transfer, respawn | what the messages mean |
+//! | 6 | `ui` | the page: `app`, `hooks`, `components` | tensors, models, scorers |
+//! | - | `bin/page`, `bin/worker`, `bin/oddlens` | entry points and the edges: network in the worker, files in the command line | |
+//!
+//! # Laws
+//! 1. `ui` and `app_state` name no tensor, model or scorer: a new scoring method needs no edit in the page.
+//! 2. `score` never sees an image or a model.
+//! 3. `unsafe` only in `kernels`. Integer results there are equal bit for bit on every instruction set.
+//! 4. Page and command line share every step from bytes to score (`engine::pipeline`).
+//! 5. A larger score is more anomalous, everywhere.
+//! 6. The library exports nothing to JavaScript, so the page's wasm sheds the model.
+//! 7. Clock, network, camera and files are touched only in `bin`, `link` and `ui`; all else gets bytes and a clock function.
+//! 8. No global mutable state: the engine owns the session.
+//! 9. candle only in `clip`: the f32 path that the 8-bit one is held against. GGUF is read by our own code, because candle's
+//!    reader believes the header's sizes.
+//!
+//! # Journey of a dropped picture
+//! `ui` -> `link` (bytes transferred, not copied) -> `bin/worker` -> `engine` -> `pixels` -> `clip` (-> `quant` -> `kernels`) ->
+//! `score` -> `Event::Scored` -> `app_state`, which drops stale answers -> the card shows it. `oddlens score` enters at `engine`.
+//!
+//! # Recipes
+//! * A scoring method: one file in `score/`, one line in `METHODS`, an example worked by hand.
+//! * A kernel: the scalar contract, shapes, the tests of `tests/kernels.rs`, a file per instruction set, then `kernels::all`.
+//! * A model format: a reader that is total on hostile input, recognition by content, a reference test, a line in
+//!   `weights/README.md`.
 #![deny(unsafe_code)]
+
 pub mod app_state;
 #[cfg(feature = "model")]
 pub mod clip;
