@@ -1,0 +1,130 @@
+// With the keyboard alone, with a screen reader's eyes (axe-core), on a phone and in the dark.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { host, launch, repository, visit } from "./harness.mjs";
+import * as pictures from "./pictures.mjs";
+
+const PHONE = { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true };
+const axe = readFileSync(join(repository, "tests/e2e/node_modules/axe-core/axe.min.js"), "utf8");
+
+/// Serious and critical findings of axe-core in the page as it stands.
+async function findings(page) {
+  await page.evaluate(axe);
+  const { violations } = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
+  return violations
+    .filter(({ impact }) => ["serious", "critical"].includes(impact))
+    .map(({ id, impact, nodes }) => `${impact} ${id}: ${nodes.slice(0, 3).map((node) => `${node.html.slice(0, 160)} (${node.any[0]?.message ?? node.failureSummary})`).join(" | ")}`);
+}
+
+describe("accessibility", () => {
+  let browser;
+  before(async () => (browser = await launch()));
+  after(() => browser.close());
+
+  for (const [look, options] of [
+    ["wide-light", { colorScheme: "light" }],
+    ["wide-dark", { colorScheme: "dark" }],
+    ["phone-light", { ...PHONE, colorScheme: "light" }],
+    ["phone-dark", { ...PHONE, colorScheme: "dark", reducedMotion: "reduce" }],
+  ]) {
+    test(`no serious finding, and nothing wider than the screen: ${look}`, async (t) => {
+      const { url } = await host(t);
+      await visit(browser, url, { context: options }, async (person, page) => {
+        const narrow = async (state) => {
+          const { content, screen } = await page.evaluate(() => ({ content: document.documentElement.scrollWidth, screen: document.documentElement.clientWidth }));
+          assert.ok(content <= screen, `${state}: the page is ${content} px wide on a screen of ${screen}`);
+          await person.screenshot(`${state}-${look}`);
+        };
+        await narrow("empty");
+        assert.deepEqual(await findings(page), [], "empty");
+        await person.addClass("oscilloscope");
+        await person.pick(
+          { name: "one.png", bytes: pictures.blob(1) },
+          { name: "a-rather-long-name-as-cameras-and-people-give-them-2026-11-24.png", bytes: pictures.blob(2) },
+          { name: "broken.jpg", bytes: pictures.noise(200) },
+        );
+        await person.settled(3);
+        await narrow("results");
+        assert.deepEqual(await findings(page), [], "with results");
+        await person.openDetails("one.png");
+        await narrow("details");
+        assert.deepEqual(await findings(page), [], "with details");
+      });
+    });
+  }
+
+  test("everything is reached and done with the keyboard alone", async (t) => {
+    const { url } = await host(t);
+    await visit(browser, url, {}, async (person, page) => {
+      const focused = () => page.evaluate(() => {
+        const e = document.activeElement;
+        const style = getComputedStyle(e);
+        const box = e.getBoundingClientRect();
+        return {
+          tag: e.tagName.toLowerCase(), hook: e.dataset.testid, name: (e.getAttribute("aria-label") ?? e.innerText ?? "").replace(/\s+/g, " ").trim(),
+          within: e.closest("[data-testid]")?.dataset.testid, card: e.closest('[data-testid="result"]')?.dataset.name,
+          outlined: (style.outlineStyle !== "none" && parseFloat(style.outlineWidth) > 0) || style.boxShadow !== "none", seen: box.width > 0 && box.height > 0,
+        };
+      });
+      /// Presses Tab until `wanted` has the focus.
+      const tabTo = async (what, wanted) => {
+        const passed = [];
+        for (let i = 0; i < 80; i++) {
+          await page.keyboard.press("Tab");
+          const now = await focused();
+          passed.push(`${now.tag} ${now.hook ?? now.name}`);
+          if (now.tag !== "body" && wanted(now)) {
+            assert.ok(now.outlined || now.hook === "pick-files", `${what} shows that it has the focus: ${JSON.stringify(now)}`);
+            return now;
+          }
+        }
+        assert.fail(`the Tab key never came to ${what}; it passed: ${passed.join(" > ")}`);
+      };
+
+      await tabTo("the field for a class", (e) => e.hook === "add-class");
+      await page.keyboard.type("orange");
+      await page.keyboard.press("Enter");
+      await person.until("the chip is there", () => document.querySelector('[data-testid="class-chip"][data-name="orange"]'));
+      assert.equal((await focused()).hook, "add-class", "the focus stays, for the next class");
+      await page.keyboard.press("Shift+Tab");
+      await page.evaluate(() => document.activeElement?.blur());
+      await tabTo("the button that removes the class", (e) => e.within === "class-chip" && /orange/.test(e.name));
+      await page.keyboard.press("Enter");
+      await person.until("the chip is gone", () => !document.querySelector('[data-testid="class-chip"][data-name="orange"]'));
+      assert.notEqual((await focused()).tag, "body", "the focus is not lost when its button goes");
+
+      await person.pick({ name: "one.png", bytes: pictures.blob(1) });
+      await person.settled(1);
+      const before = Number(await person.hook("threshold").inputValue());
+      await tabTo("the threshold", (e) => e.hook === "threshold");
+      await page.keyboard.press("ArrowUp");
+      const raised = Number(await person.hook("threshold").inputValue());
+      assert.ok(raised > before, `an arrow key raises the threshold: ${before} to ${raised}`);
+
+      await page.evaluate(() => document.activeElement?.blur());
+      await tabTo("the picture's details", (e) => e.card === "one.png" && !/remove/i.test(e.name));
+      await page.keyboard.press("Enter");
+      const dialog = page.getByRole("dialog");
+      await dialog.waitFor();
+      assert.ok(await page.evaluate(() => document.querySelector("dialog[open], [role=dialog]").contains(document.activeElement)), "the focus is in the dialog");
+      await page.keyboard.press("Escape");
+      await dialog.waitFor({ state: "hidden" });
+      assert.equal((await focused()).card, "one.png", "the focus comes back to the picture");
+    });
+  });
+
+  test("what happens is said to a screen reader", async (t) => {
+    const { url } = await host(t);
+    await visit(browser, url, {}, async (person, page) => {
+      await person.pick({ name: "spoken.png", bytes: pictures.blob(1) });
+      await person.settled(1);
+      await person.until("a live region names the picture and its verdict", () =>
+        [...document.querySelectorAll('[aria-live], [role="status"], [role="alert"]')].some((region) => /spoken\.png.*(odd|normal)/i.test(region.textContent)));
+      assert.equal(await page.evaluate(() => document.documentElement.lang), "en");
+      assert.ok(await page.locator("h1").count(), "a main heading");
+    });
+  });
+});
