@@ -4,8 +4,7 @@
   threshold.py --model MODEL --bpe bpe_simple_vocab_16e6.txt.gz --out threshold.json \\
                --set cifar10=IMAGES.npy,LABELS.npy --names airplane,automobile,...   --set photos=FOLDER
 
-MODEL holds mini.safetensors, config.json, token_ids.json and vocabulary.json; `clip_model` (the model's definition) must be
-importable. A set is either a pair of arrays (uint8 [n,h,w,3] and labels [n], named by --names) or a folder of pictures: with
+MODEL is a safetensors file with config.json, token_ids.json and vocabulary.json beside it. A set is either a pair of arrays (uint8 [n,h,w,3] and labels [n], named by --names) or a folder of pictures: with
 `labels.csv` (file,label per line), or with one sub-folder per label. The first set decides; the others only show how well its threshold
 transfers. Labels that the text tower was never taught are left out, because their prompts say "something".
 
@@ -30,12 +29,11 @@ import json
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 
-from clip_model import Clip, RowMap, Tokenizer, load_safetensors, normalise, resize_crop
+from model import TrainedModel, resize_crop
+from names import GENERIC_PROMPT as GENERIC, photo_of
 
-GENERIC = "a photo of something"
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 GRID = np.round(np.arange(0.001, 1.0, 0.001), 3)  # thresholds tried
 SHOWN = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)  # rows of the printed tables
@@ -45,30 +43,17 @@ DRAWS, SEED = 60, 0  # choices of m normal names, where there are more
 class Model:
     """The two towers in float32 on the CPU."""
 
-    def __init__(self, folder, bpe):
-        self.file = Path(folder) / "mini.safetensors"
-        config = json.loads((Path(folder) / "config.json").read_text())
-        self.net, self.size = Clip(config).eval(), config["vision_config"]["image_size"]
-        self.net.load_state_dict(load_safetensors(self.file))
-        self.rows = RowMap(json.loads((Path(folder) / "token_ids.json").read_text())["ids"])
-        self.tokens = Tokenizer(bpe)
-        self.taught = {e["name"] for e in json.loads((Path(folder) / "vocabulary.json").read_text())["names"]}
+    def __init__(self, file, bpe):
+        self.file, self.trained = Path(file), TrainedModel(file, bpe)
+        self.taught = {entry["name"] for entry in self.trained.vocabulary["names"]}
 
-    @torch.no_grad()
     def text(self, prompts):
         """[n,512] unit vectors."""
-        return self.net.text(self.rows.batch([self.rows.rows(self.tokens.encode(p)) for p in prompts])).numpy()
+        return self.trained.text(prompts).numpy()
 
-    @torch.no_grad()
-    def images(self, pictures, chunk=100):
+    def images(self, pictures):
         """[n,512] unit vectors of Pillow pictures."""
-        crops = np.stack([resize_crop(p, self.size) for p in pictures])
-        parts = [torch.from_numpy(crops[a : a + chunk]).permute(0, 3, 1, 2) for a in range(0, len(crops), chunk)]
-        return torch.cat([self.net.image(normalise(x)) for x in parts]).numpy()
-
-
-def prompt(name):
-    return f"a photo of {'an' if name[0] in 'aeiou' else 'a'} {name}"
+        return self.trained.images(np.stack([resize_crop(p, self.trained.size) for p in pictures])).numpy()
 
 
 def read_set(where, names):
@@ -147,7 +132,7 @@ def measure(model, where, names):
     keep = [k for k, w in enumerate(words) if w in model.taught]
     images = model.images([pictures[k] for k in keep])
     labels = np.array([used.index(words[k]) for k in keep])
-    vectors, generic = model.text([prompt(w) for w in used]), model.text([GENERIC])[0]
+    vectors, generic = model.text([photo_of(w) for w in used]), model.text([GENERIC])[0]
     counts = [m for m in (1, 2, 3, 5, 9) if m < len(used)]
     by_count = {m: tasks_with(m, images, labels, used, vectors, generic) for m in counts}
     return {
@@ -161,7 +146,7 @@ def measure(model, where, names):
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--model", required=True, help="folder of mini.safetensors")
+    p.add_argument("--model", required=True, help="safetensors file")
     p.add_argument("--bpe", required=True, help="OpenAI's bpe_simple_vocab_16e6.txt.gz")
     p.add_argument("--set", action="append", required=True, metavar="TAG=WHERE", help="folder, or IMAGES.npy,LABELS.npy; first decides")
     p.add_argument("--names", default="", help="label names of the arrays, comma separated")
