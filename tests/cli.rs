@@ -321,7 +321,7 @@ fn closed_folders_and_loops_are_one_line_each() {
 
     scene.picture("closed/2.png", 1, 20, 20);
     let closed = scene.0.join("closed");
-    fs::set_permissions(&closed, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).unwrap();
     if fs::read_dir(&closed).is_ok() {
         println!("skipped: this user (root?) reads closed folders too");
     } else {

@@ -119,7 +119,7 @@ fn progress_bar(count: usize) -> ProgressBar {
         return ProgressBar::hidden();
     }
     let bar = ProgressBar::with_draw_target(Some(count as u64), ProgressDrawTarget::stderr());
-    let template = "{bar:30} {pos}/{len} pictures, {per_sec}, {eta} left {msg}";
+    let template = "{bar:30} {pos}/{len}, {eta} left {msg}";
     bar.with_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
