@@ -579,7 +579,7 @@ fn scores_are_those_of_pytorch() {
     };
     let f32 = worst(&["--compute", "f32", "--model", safetensors.to_str().unwrap()]);
     assert!(f32 < 1e-4, "{f32}");
-    // 2e-4 was measured; another machine's kernels give the same integers, only its exp may differ in the last place.
+    // 7e-4 was measured: 8 bits move a cosine a little, and softmax multiplies by 100.
     let q8 = worst(&[]);
     assert!(q8 < 2e-3, "{q8}");
     println!("largest difference in score: {f32:.2e} in f32, {q8:.2e} in 8 bits");
