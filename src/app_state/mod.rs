@@ -134,6 +134,7 @@ enum Asked {
 
 /// What happens to the page.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "an action lives for one call; a box would cost each event an allocation")]
 pub enum Action {
     /// A link's fragment was read (without `#`).
     OpenLink(String),

@@ -212,7 +212,6 @@ mod tests {
         report.write(Path::new("c.png"), &Ok(high)).unwrap();
         report.write(Path::new("new\nline\u{1b}[2J.gif"), &Err("broken GIF: no end".into())).unwrap();
         assert_eq!(report.tally, Tally { normal: 1, anomalous: 1, failed: 1 });
-        drop(report);
         String::from_utf8(out).unwrap()
     }
 

@@ -33,17 +33,21 @@ pub fn Decision(props: &DecisionProps) -> Html {
         let session = props.session.clone();
         move |t: f32| session.act(Action::SetThreshold(Some((t.clamp(0.0, 1.0) * 1000.0).round() / 1000.0)))
     };
-    let at = |e: &PointerEvent| -> Option<f32> {
-        let plot: Element = e.current_target().and_then(|t| wasm_bindgen::JsCast::dyn_into(t).ok())?;
-        let place = plot.get_bounding_client_rect();
-        (place.width() > 0.0).then(|| ((f64::from(e.client_x()) - place.left()) / place.width()) as f32)
+    // Yew hears events at the app's root, so an event's current target is never the plot
+    let plot = use_node_ref();
+    let at = {
+        let plot = plot.clone();
+        move |e: &PointerEvent| -> Option<f32> {
+            let place = plot.cast::<Element>()?.get_bounding_client_rect();
+            (place.width() > 0.0).then(|| ((f64::from(e.client_x()) - place.left()) / place.width()) as f32)
+        }
     };
     let onpointerdown = {
-        let (dragging, set) = (dragging.clone(), set.clone());
+        let (dragging, set, at, plot) = (dragging.clone(), set.clone(), at.clone(), plot.clone());
         Callback::from(move |e: PointerEvent| {
             if let Some(t) = at(&e) {
                 *dragging.borrow_mut() = true;
-                if let Some(plot) = e.current_target().and_then(|t| wasm_bindgen::JsCast::dyn_into::<Element>(t).ok()) {
+                if let Some(plot) = plot.cast::<Element>() {
                     let _ = plot.set_pointer_capture(e.pointer_id());
                 }
                 set(t);
@@ -95,7 +99,7 @@ pub fn Decision(props: &DecisionProps) -> Html {
     html! {
         <section class="panel" aria-label="Decision">
             <h2>{"Decision"}</h2>
-            <svg class="histogram" data-testid="histogram" viewBox="0 0 320 132" role="img" aria-label={summary}
+            <svg ref={plot} class="histogram" data-testid="histogram" viewBox="0 0 320 132" role="img" aria-label={summary}
                 {onpointerdown} {onpointermove} onpointerup={onpointerup.clone()} onpointercancel={onpointerup}>
                 <rect class="catch" width="320" height="132" />
                 <line class="base" x1="0" x2="320" y1={BASE.to_string()} y2={BASE.to_string()} />

@@ -23,8 +23,9 @@ pub fn now() -> f64 {
 
 /// Calls `then` before the next picture is painted; in a hidden tab, where none is painted, soon all the same.
 pub fn next_frame(then: impl FnOnce() + 'static) {
-    let then: Rc<RefCell<Option<Box<dyn FnOnce()>>>> = Rc::new(RefCell::new(Some(Box::new(then))));
-    let once = move |then: Rc<RefCell<Option<Box<dyn FnOnce()>>>>| {
+    type Once = Rc<RefCell<Option<Box<dyn FnOnce()>>>>;
+    let then: Once = Rc::new(RefCell::new(Some(Box::new(then))));
+    let once = move |then: Once| {
         Closure::once_into_js(move || {
             let then = then.borrow_mut().take();
             if let Some(then) = then {

@@ -27,7 +27,8 @@ const WATCH_LOOKS: u32 = 12;
 /// Before a worker is started again, so that a broken one does not spin.
 const RESPAWN_MILLIS: i32 = 250;
 
-type FrameSource = Rc<dyn Fn(Box<dyn FnOnce(Option<ImageBitmap>)>)>;
+/// Where frames come from while a camera runs: called with what to do with the bitmap.
+pub type FrameSource = Rc<dyn Fn(Box<dyn FnOnce(Option<ImageBitmap>)>)>;
 
 /// A handle on the one session of the page; clones are the same session.
 #[derive(Clone)]

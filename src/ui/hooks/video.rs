@@ -8,11 +8,11 @@ use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 use web_sys::{
     Blob, CanvasRenderingContext2d, DomException, File, FilePropertyBag, HtmlCanvasElement, HtmlVideoElement,
-    ImageBitmap, MediaStream, MediaStreamConstraints, MediaStreamTrack,
+    MediaStream, MediaStreamConstraints, MediaStreamTrack,
 };
 
 use super::dom;
-use super::session::Session;
+use super::session::{FrameSource, Session};
 use crate::app_state::Action;
 
 /// Which way the camera looks.
@@ -150,7 +150,7 @@ fn every_frame(session: Session, element: HtmlVideoElement, running: Rc<Cell<boo
     }
 }
 
-fn frame_source(element: HtmlVideoElement) -> Rc<dyn Fn(Box<dyn FnOnce(Option<ImageBitmap>)>)> {
+fn frame_source(element: HtmlVideoElement) -> FrameSource {
     Rc::new(move |done| {
         let promise = dom::window().create_image_bitmap_with_html_video_element(&element);
         spawn_local(async move {
