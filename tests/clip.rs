@@ -92,3 +92,64 @@ fn the_embedded_model_carries_its_words() {
     assert!(clip.vocabulary().knows("orange") && !clip.vocabulary().knows("oscilloscope"));
     assert_eq!((clip.image_size(), clip.embed_dim()), (64, 512));
 }
+
+/// A file may say anything of its geometry: each lie is one line, none a panic.
+#[test]
+fn impossible_geometries_are_refused() {
+    use oddlens::weights::{DType, gguf};
+    let merges = merges();
+    let case = cases().into_iter().find(|c| c.name == "tiny" && !c.planted).expect("tiny");
+    let sidecars = sidecars(&case, &merges);
+    let checkpoint = Checkpoint::read(case.safetensors()).expect("a valid file");
+    let keys = oddlens::clip::gguf_metadata(&checkpoint, &sidecars).expect("a CLIP");
+    // (tensor to change, its new shape) or (key to change, its new value)
+    let tensors = |change: Option<(&str, Vec<usize>)>, drop: Option<&str>| -> Vec<gguf::OutTensor> {
+        let of = |(name, info): (&String, &oddlens::weights::TensorInfo)| {
+            let shape = match &change {
+                Some((changed, shape)) if changed == name => shape.clone(),
+                _ => info.shape.clone(),
+            };
+            let bytes = DType::F32.encode(&vec![0.5; shape.iter().product()]);
+            gguf::OutTensor { name: name.clone(), shape, dtype: DType::F32, bytes }
+        };
+        checkpoint.tensors().iter().filter(|(n, _)| Some(n.as_str()) != drop).map(of).collect()
+    };
+    let refused = |keys: &std::collections::BTreeMap<String, Value>, tensors: &[gguf::OutTensor]| {
+        let file = Checkpoint::read(gguf::write(keys, tensors)).expect("a valid file");
+        let message = Clip::new(&file, &Sidecars::default(), Compute::Q8).err().expect("refused").to_string();
+        assert!(!message.contains('\n') && message.len() < 300, "{message}");
+        message
+    };
+    let patch = "vision_model.embeddings.patch_embedding.weight";
+    for (name, shape) in [
+        (patch, vec![64, 3, 100, 100]),
+        (patch, vec![64, 1, 1, 1]),
+        (patch, vec![0, 3, 8, 8]),
+        ("vision_model.embeddings.position_embedding.weight", vec![1, 64]),
+        ("vision_model.embeddings.position_embedding.weight", vec![0, 64]),
+        ("vision_model.encoder.layers.0.mlp.fc1.weight", vec![9000, 64]),
+        ("vision_model.encoder.layers.0.mlp.fc1.weight", vec![0, 0]),
+        ("text_model.embeddings.token_embedding.weight", vec![1, 48]),
+        ("text_model.embeddings.position_embedding.weight", vec![1, 48]),
+        ("visual_projection.weight", vec![0, 64]),
+        ("text_projection.weight", vec![7, 48]),
+        ("visual_projection.weight", vec![64]),
+    ] {
+        refused(&keys, &tensors(Some((name, shape)), None));
+    }
+    assert!(refused(&keys, &tensors(None, Some("text_model.final_layer_norm.bias"))).contains("missing"));
+    for (key, value) in [
+        ("clip.vision.attention.head_count", Value::Unsigned(0)),
+        ("clip.vision.attention.head_count", Value::Unsigned(7)),
+        ("clip.text.attention.head_count", Value::Text("x".into())),
+        ("clip.vision.image_size", Value::Unsigned(u64::MAX)),
+        ("clip.text.attention.layer_norm_epsilon", Value::Float(f64::NAN)),
+        ("clip.text.attention.layer_norm_epsilon", Value::Float(-1.0)),
+        ("oddlens.token_ids", Value::Integers(vec![-1, 5])),
+        ("tokenizer.ggml.merges", Value::Texts(vec!["a b".into()])),
+    ] {
+        let mut keys = keys.clone();
+        keys.insert(key.into(), value);
+        refused(&keys, &tensors(None, None));
+    }
+}

@@ -45,8 +45,10 @@ pub struct Config {
     pub activation: Activation,
 }
 
-/// Sizes beyond this are no CLIP's, and products of them could overflow.
+/// Sizes beyond this are no CLIP's.
 const LARGEST: usize = 1 << 17;
+/// A layer with more inputs than this cannot be summed in 32 bits; the largest CLIPs published stay below it.
+const MOST_INPUTS: usize = crate::kernels::pack::MAX_K;
 
 impl Config {
     /// Patches in a picture.
@@ -77,7 +79,7 @@ impl Config {
             None => Err(WeightsError::NotClip(format!("it has no tensor {name}; {}", what_it_is(checkpoint)))),
         };
         let patch = shape("vision_model.embeddings.patch_embedding.weight", 4)?;
-        let patch_area = patch[1..].iter().product::<usize>() / 3;
+        let patch_area = patch[1..].iter().fold(1usize, |area, &dim| area.saturating_mul(dim)) / 3;
         let patch_size = patch_area.isqrt();
         let positions = shape("vision_model.embeddings.position_embedding.weight", 2)?;
         let grid = positions[0].saturating_sub(1).isqrt();
@@ -148,12 +150,15 @@ impl Config {
         if self.patch_size == 0 || self.image_size == 0 || self.image_size > 4096 {
             return wrong("image size", "1 to 4096 pixels", self.image_size);
         }
+        if self.patch_size > self.image_size || self.patch_size > (MOST_INPUTS / 3).isqrt() {
+            return wrong("patch size", &format!("1 to {} pixels", (MOST_INPUTS / 3).isqrt()), self.patch_size);
+        }
         for (name, t) in [("vision", &self.vision), ("text", &self.text)] {
             if t.layers == 0 || t.layers > 512 {
                 return wrong(&format!("{name} layers"), "1 to 512", t.layers);
             }
-            if t.width == 0 || t.width > LARGEST || t.mlp == 0 || t.mlp > LARGEST {
-                return wrong(&format!("{name} width"), "1 to 131072", t.width.max(t.mlp));
+            if t.width == 0 || t.width > MOST_INPUTS || t.mlp == 0 || t.mlp > MOST_INPUTS {
+                return wrong(&format!("{name} width"), &format!("1 to {MOST_INPUTS}"), t.width.max(t.mlp));
             }
             if t.heads == 0 || !t.width.is_multiple_of(t.heads) {
                 return wrong(&format!("{name} heads"), &format!("a divisor of {}", t.width), t.heads);

@@ -203,7 +203,9 @@ impl<'a> Cursor<'a> {
         let mut count = 1u64;
         for _ in 0..axes {
             let dim = self.u64(&name)?;
-            let product = count.checked_mul(dim).filter(|&c| c <= 8 * self.bytes.len() as u64);
+            // each dimension alone too: a zero elsewhere must not excuse a huge one
+            let most = 8 * self.bytes.len() as u64;
+            let product = count.checked_mul(dim).filter(|&c| c <= most && dim <= most);
             count = product.ok_or_else(|| {
                 malformed("GGUF", format!("shape of {name}"), "no more numbers than the file holds", dim)
             })?;
@@ -452,6 +454,14 @@ mod tests {
         b.extend(9u32.to_le_bytes());
         b.extend(0u64.to_le_bytes());
         says(&b, "an array of numbers or texts");
+        // a huge dimension beside a zero
+        let mut b = header(1, 0);
+        put_string(&mut b, "t");
+        b.extend(2u32.to_le_bytes());
+        b.extend(0u64.to_le_bytes());
+        b.extend((1u64 << 60).to_le_bytes());
+        b.extend([0; 64]);
+        says(&b, "shape of t");
         // alignment zero
         let metadata = BTreeMap::from([("general.alignment".to_string(), Value::Unsigned(0))]);
         says(&write(&metadata, &[]), "power of two");

@@ -194,14 +194,18 @@ impl Checkpoint {
         let missing = || WeightsError::Missing { name: name.into(), expected: shape.to_vec() };
         let info = self.tensors.get(name).ok_or_else(missing)?;
         let same = info.shape == shape
-            || (info.shape.first() == shape.first()
-                && info.shape.iter().product::<usize>() == shape.iter().product::<usize>());
+            || (info.shape.first() == shape.first() && count(&info.shape).is_some_and(|c| Some(c) == count(shape)));
         if same {
             Ok(info)
         } else {
             Err(WeightsError::Shape { name: name.into(), expected: shape.to_vec(), got: info.shape.clone() })
         }
     }
+}
+
+/// How many numbers a shape holds; `None` when that is more than can be counted.
+fn count(shape: &[usize]) -> Option<usize> {
+    shape.iter().try_fold(1usize, |product, &dim| product.checked_mul(dim))
 }
 
 /// Rows of numbers in their stored form.
