@@ -113,6 +113,12 @@ describe("accessibility", () => {
       await page.keyboard.press("Escape");
       await dialog.waitFor({ state: "hidden" });
       assert.equal((await focused()).card, "one.png", "the focus comes back to the picture");
+      await page.keyboard.press("Enter");
+      await dialog.waitFor();
+      await tabTo("the button that closes the dialog", (e) => e.name === "Close");
+      await page.keyboard.press("Enter");
+      await dialog.waitFor({ state: "detached" });
+      assert.equal((await focused()).card, "one.png", "the focus comes back to the picture from the close button, too");
     });
   });
 

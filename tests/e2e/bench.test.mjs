@@ -76,7 +76,8 @@ describe("the bench", () => {
 
   test("classes are added, removed and taken from presets, and pictures are scored again at once", async (t) => {
     const server = await host(t);
-    await visit(browser, server.url, {}, async (person, page) => {
+    // the service worker, which fills its store when it likes, stays out
+    await visit(browser, server.url, { context: { serviceWorkers: "block" } }, async (person, page) => {
       await person.pick(...three());
       const before = (await person.settled(3)).map((card) => card.score);
       await page.waitForLoadState("networkidle");

@@ -44,6 +44,16 @@ export function png(width, height, at, depth = 8) {
   return Buffer.concat([PNG_SIGNATURE, ihdr(width, height, depth, colour), chunk("IDAT", zlib.deflateSync(rows)), chunk("IEND", Buffer.alloc(0))]);
 }
 
+/// A PNG whose pixels (`indices`, row by row) are numbers of `colours` (RGB, at most 256).
+export function indexedPng(width, height, colours, indices) {
+  const rows = Buffer.alloc(height * (width + 1));
+  for (let y = 0; y < height; y++) indices.copy(rows, y * (width + 1) + 1, y * width, (y + 1) * width);
+  return Buffer.concat([
+    PNG_SIGNATURE, ihdr(width, height, 8, 3), chunk("PLTE", Buffer.from(colours.flat())),
+    chunk("IDAT", zlib.deflateSync(rows, { level: 9 })), chunk("IEND", Buffer.alloc(0)),
+  ]);
+}
+
 /// A smooth picture that differs for every seed.
 export function blob(seed, size = 96) {
   const [r, g, b] = [seed * 53, seed * 97 + 40, seed * 151 + 90];

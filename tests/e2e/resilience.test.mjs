@@ -71,7 +71,7 @@ describe("resilience", () => {
       cut = false;
       await page.getByRole("button", { name: /what now/i }).click();
       await page.getByRole("button", { name: /load the model|again|retry/i }).first().click();
-      await person.ready();
+      await person.until("the model is ready after the second try", () => document.querySelector('[data-testid="model-status"]')?.dataset.state === "ready");
       await person.pick({ name: "after.png", bytes: pictures.blob(1) });
       assert.equal((await person.settled(1))[0].state, "done");
     });
@@ -96,6 +96,24 @@ describe("resilience", () => {
       });
     }
     assert.equal(scores[0], scores[1]);
+  });
+
+  test("the content policy is there and bites: no other host, no inline script", async (t) => {
+    const { url } = await host(t);
+    await visit(browser, url, { allowed: [/violates|Failed to (load|fetch)|Refused|blocked/i] }, async (person, page) => {
+      const outcome = await page.evaluate(async () => {
+        const reached = await fetch("https://example.org/").then(() => "reached", () => "refused");
+        const script = document.createElement("script");
+        script.textContent = "window.inlineRan = true";
+        document.body.append(script);
+        return { reached, inline: window.inlineRan ?? "refused" };
+      });
+      assert.deepEqual(outcome, { reached: "refused", inline: "refused" });
+      const told = person.seen.violations.join(" | ");
+      for (const directive of ["connect-src", "script-src"]) assert.ok(told.includes(directive), `${directive} spoke: ${told}`);
+      // these were our own doing
+      person.seen.violations.length = 0;
+    });
   });
 
   test("nothing is sent: after loading, scoring and re-scoring make no request at all", async (t) => {
