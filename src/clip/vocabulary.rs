@@ -41,18 +41,21 @@ impl Vocabulary {
 
     /// Whether the model knows this name. Case, underscores and a plural do not matter. A model of free text knows all.
     pub fn knows(&self, name: &str) -> bool {
-        let Some(names) = &self.names else { return true };
-        let name = plain(name);
-        names.contains(&name) || singulars(&name).iter().any(|s| names.contains(s))
+        self.names.is_none() || self.taught(name).is_some()
     }
 
-    /// The spelling of a name to put into a prompt: verbatim, but for models of a closed vocabulary, which were taught lower
-    /// case with spaces (so `american_alligator` is asked as "american alligator").
+    /// The spelling of a name to put into a prompt: verbatim, but for models of a closed vocabulary, which were taught one
+    /// spelling (so `american_alligator` is asked as "american alligator", and "buses" as "bus").
     pub fn spell(&self, name: &str) -> String {
-        match &self.names {
-            Some(names) if names.contains(&plain(name)) => plain(name),
-            _ => name.into(),
-        }
+        self.taught(name).unwrap_or_else(|| name.into())
+    }
+
+    /// The name of a closed vocabulary that stands for this one.
+    fn taught(&self, name: &str) -> Option<String> {
+        let names = self.names.as_ref()?;
+        let name = plain(name);
+        let singulars = singulars(&name);
+        std::iter::once(name).chain(singulars).find(|n| names.contains(n))
     }
 
     /// Known names near an unknown one, best first: those that share a word with it, then those spelled like it.
@@ -112,6 +115,7 @@ mod tests {
     #[test]
     fn known_names_are_spelled_as_taught_and_all_others_left_alone() {
         assert_eq!(small().spell("American_Alligator"), "american alligator");
+        assert_eq!(small().spell("School_Buses"), "school bus");
         assert_eq!(small().spell("Big_Dog"), "Big_Dog");
         assert_eq!(Vocabulary::default().spell("american_alligator"), "american_alligator");
     }
