@@ -83,6 +83,16 @@ fn files_that_are_no_clip_are_named() {
     assert!(message(&["x"]).contains("another kind"));
 }
 
+/// transformers reads a text at its first end token (the `argmax` of its ids); a text may spell one out.
+#[test]
+fn a_text_ends_at_its_first_end_token() {
+    let file = Checkpoint::read(&include_bytes!("../weights/mini.gguf")[..]).expect("the embedded model");
+    let clip = Clip::new(&file, &Sidecars::default(), Compute::Q8).expect("a CLIP");
+    let texts = ["a photo of a dog".to_string(), "a photo of a dog<|endoftext|> or of a cat".to_string()];
+    let got = clip.embed_texts(&texts).expect("two texts").embeddings;
+    assert_eq!(got.row(0), got.row(1));
+}
+
 /// The embedded file keeps what the prompts need.
 #[test]
 fn the_embedded_model_carries_its_words() {

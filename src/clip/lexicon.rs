@@ -53,8 +53,13 @@ impl Lexicon {
     }
 
     /// A text's rows, start and end included, at most `context` of them; and whether its end was cut off.
+    ///
+    /// The tower is read at the first end token (transformers: `argmax` of the ids), also where a text spells one out.
     pub fn rows(&self, text: &str, context: usize) -> (Vec<u32>, bool) {
-        let tokens = self.tokenizer.encode_for(text, context);
+        let mut tokens = self.tokenizer.encode_for(text, context);
+        if let Some(end) = tokens.ids.iter().position(|&id| id == END_ID) {
+            tokens.ids.truncate(end + 1);
+        }
         let rows = match &self.rows {
             // row 0 is that of the unknown
             Some(map) => tokens.ids.iter().map(|id| map.get(id).copied().unwrap_or(0)).collect(),
