@@ -83,6 +83,23 @@ fn files_that_are_no_clip_are_named() {
     assert!(message(&["x"]).contains("another kind"));
 }
 
+/// What shapes cannot tell is never guessed: a wrong guess would give wrong scores in silence.
+#[test]
+fn heads_and_activation_must_be_said() {
+    let case = cases().into_iter().find(|c| c.name == "tiny" && !c.planted).expect("tiny");
+    let checkpoint = Checkpoint::read(case.safetensors()).expect("a valid file");
+    let refused = |config: Option<String>| {
+        let sidecars = Sidecars { config, ..sidecars(&case, &merges()) };
+        Clip::new(&checkpoint, &sidecars, Compute::Q8).err().expect("refused").to_string()
+    };
+    assert!(refused(None).contains("config.json"));
+    for (tower, activation) in [("text_config", "gelu"), ("vision_config", "relu")] {
+        let mut config = case.config.clone();
+        config[tower]["hidden_act"] = activation.into();
+        assert!(refused(Some(config.to_string())).contains(activation));
+    }
+}
+
 /// transformers reads a text at its first end token (the `argmax` of its ids); a text may spell one out.
 #[test]
 fn a_text_ends_at_its_first_end_token() {

@@ -1,4 +1,5 @@
-//! The geometry of a `CLIPModel`: from our GGUF's keys, from Hugging Face's `config.json`, or from the tensors' shapes.
+//! The geometry of a `CLIPModel`: from the tensors' shapes, and what these cannot tell from our GGUF's keys or from Hugging Face's
+//! `config.json`.
 
 use std::collections::BTreeMap;
 
@@ -56,22 +57,26 @@ impl Config {
         (self.image_size / self.patch_size).pow(2)
     }
 
-    /// From whatever the file knows: its own keys, else `json` (a `config.json` beside it), else the shapes alone.
+    /// From the shapes of its tensors, and its own keys or else `json` (a `config.json` beside it).
     ///
     /// # Errors
-    /// When the file holds no such model, or the sizes contradict each other.
+    /// When the file holds no such model, the sizes contradict each other, or nothing says what shapes cannot tell: a wrong guess
+    /// at the heads (64 wide in OpenAI's models, 80 to 104 in OpenCLIP's large ones) or the activation gives wrong scores in silence.
     pub fn of(checkpoint: &Checkpoint, json: Option<&str>) -> Result<Self, WeightsError> {
         let mut config = Self::from_shapes(checkpoint)?;
         if checkpoint.metadata.contains_key("clip.vision.image_size") {
             config.read_keys(&checkpoint.metadata)?;
         } else if let Some(json) = json {
             config.read_json(json)?;
+        } else {
+            let message = "heads and activation: expected keys in the file or a config.json beside it, got neither";
+            return Err(WeightsError::NotClip(message.into()));
         }
         config.check()?;
         Ok(config)
     }
 
-    /// What shapes tell. Heads are 64 wide in every published CLIP; the activation is taken to be OpenAI's.
+    /// What shapes tell. Heads, epsilon and activation are left for [`Config::of`] to fill in.
     fn from_shapes(checkpoint: &Checkpoint) -> Result<Self, WeightsError> {
         let shape = |name: &str, axes: usize| match checkpoint.shape(name) {
             Some(s) if s.len() == axes || (axes == 4 && s.len() == 2) => Ok(s.to_vec()),
@@ -88,7 +93,7 @@ impl Config {
             let layers = (0..)
                 .take_while(|i| checkpoint.shape(&format!("{prefix}.encoder.layers.{i}.mlp.fc1.weight")).is_some())
                 .count();
-            Ok(TowerConfig { width: fc1[1], layers, heads: (fc1[1] / 64).max(1), mlp: fc1[0], epsilon: 1e-5 })
+            Ok(TowerConfig { width: fc1[1], layers, heads: 0, mlp: fc1[0], epsilon: 0.0 })
         };
         let tokens = shape("text_model.embeddings.token_embedding.weight", 2)?;
         Ok(Self {
@@ -133,11 +138,15 @@ impl Config {
         self.text.heads = config.text_config.num_attention_heads.unwrap_or(8);
         self.vision.epsilon = config.vision_config.layer_norm_eps.unwrap_or(1e-5);
         self.text.epsilon = config.text_config.layer_norm_eps.unwrap_or(1e-5);
-        self.activation = match config.vision_config.hidden_act.as_deref() {
-            None | Some("quick_gelu") => Activation::QuickGelu,
-            Some("gelu") => Activation::Gelu,
-            Some(other) => {
-                return Err(WeightsError::NotClip(format!("hidden_act: expected quick_gelu or gelu, got {other}")));
+        // Hugging Face's default
+        let activation = |tower: &HfTower| tower.hidden_act.clone().unwrap_or_else(|| "quick_gelu".into());
+        self.activation = match (&*activation(&config.vision_config), &*activation(&config.text_config)) {
+            ("quick_gelu", "quick_gelu") => Activation::QuickGelu,
+            ("gelu", "gelu") => Activation::Gelu,
+            (vision, text) => {
+                let message =
+                    format!("hidden_act: expected quick_gelu or gelu in both towers, got {vision} and {text}");
+                return Err(WeightsError::NotClip(message));
             }
         };
         Ok(())
