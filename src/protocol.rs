@@ -51,7 +51,8 @@ pub enum Request {
     /// Answered by [`Event::FrameScored`] or [`Event::Failed`] (with no image).
     Frame { job: JobId, pixels: Pixels },
     /// Give back an embedding that an earlier [`Event::Scored`] brought (after the worker was replaced).
-    /// Attachment 0: those very bytes. Answered by [`Event::Rescored`] or [`Event::Failed`].
+    /// Attachment 0: those very bytes. Answered by [`Event::Rescored`] (without a score where nothing is said to be normal
+    /// yet: the next setup brings it) or [`Event::Failed`].
     Restore { job: JobId, image: ImageId },
     /// Drop kept embeddings. No answer.
     Forget { images: Vec<ImageId> },

@@ -39,7 +39,7 @@ impl Engine {
     /// Builds the model of `bytes` (the whole file) and says so; `started` is the clock's time when loading began. On failure
     /// an earlier model stays in use. Kept embeddings of another model are dropped.
     pub fn load(&mut self, job: JobId, entry: ModelEntry, bytes: Vec<u8>, started: f64, emit: Emit<'_>) {
-        match build(&bytes) {
+        match build(bytes) {
             Ok(clip) => {
                 let info = model_info(&clip, entry, (self.clock)() - started);
                 self.use_encoder(Box::new(clip));
@@ -123,9 +123,10 @@ impl Engine {
         pixels: &crate::protocol::Pixels,
         bytes: &[u8],
     ) -> Result<Parcel<Event>, Failure> {
-        let seen = pipeline::see(self.encoder()?, pixels, bytes, self.clock)?;
+        let (encoder, prepared) = (self.encoder()?, self.prepared()?);
+        let seen = pipeline::see(encoder, pixels, bytes, self.clock)?;
         let started = (self.clock)();
-        let score = self.prepared()?.score(&seen.embedding);
+        let score = prepared.score(&seen.embedding);
         let timings = Timings { score_millis: Some((self.clock)() - started), ..seen.timings };
         let thumbnail = crate::pixels::thumbnail_jpeg(&seen.picture, THUMBNAIL_SIDE);
         let opaque = seen.embedding.iter().flat_map(|v| v.to_le_bytes()).collect();
@@ -134,8 +135,8 @@ impl Engine {
     }
 
     fn frame(&self, job: JobId, pixels: &crate::protocol::Pixels, bytes: &[u8]) -> Result<Event, Failure> {
-        let prepared = self.prepared()?;
-        let seen = pipeline::see(self.encoder()?, pixels, bytes, self.clock)?;
+        let (encoder, prepared) = (self.encoder()?, self.prepared()?);
+        let seen = pipeline::see(encoder, pixels, bytes, self.clock)?;
         let started = (self.clock)();
         let score = prepared.score(&seen.embedding);
         let timings = Timings { score_millis: Some((self.clock)() - started), ..seen.timings };
@@ -150,14 +151,15 @@ impl Engine {
             let message = format!("kept embedding: expected {} bytes, got {}", 4 * expected, opaque.len());
             return Err(Failure::new(Stage::Score, message));
         }
-        let score = self.prepared()?.score(&embedding);
+        // kept even while nothing is said to be normal: the next setup scores it with the others
+        let scores = self.prepared.iter().map(|prepared| (image, prepared.score(&embedding))).collect();
         self.kept.insert(image, embedding);
-        Ok(Event::Rescored { job, scores: vec![(image, score)] })
+        Ok(Event::Rescored { job, scores })
     }
 }
 
-fn build(bytes: &[u8]) -> Result<Clip, ClipError> {
-    let checkpoint = Checkpoint::read(bytes.to_vec())?;
+fn build(bytes: Vec<u8>) -> Result<Clip, ClipError> {
+    let checkpoint = Checkpoint::read(bytes)?;
     Clip::new(&checkpoint, &Sidecars::default(), Compute::Q8)
 }
 

@@ -115,6 +115,18 @@ fn a_session() {
     assert!(matches!(bad[0].message, Event::Failed { .. }));
 }
 
+/// A fresh worker gets embeddings back before a setup that may be refused: none must be seen again for that.
+#[test]
+fn what_is_given_back_before_a_setup_waits_for_it() {
+    let red = score_square(&mut engine_with_red(), 2, [255, 0, 0]);
+    let mut engine = engine();
+    let back = ask(&mut engine, Request::Restore { job: JobId(1), image: ImageId(2) }, red.attachments[1].clone());
+    assert!(matches!(&back[0].message, Event::Rescored { scores, .. } if scores.is_empty()), "{back:?}");
+    let events = ask(&mut engine, Request::Setup { job: JobId(2), setup: setup(&["red"]) }, vec![]);
+    let Event::Rescored { scores, .. } = &events[1].message else { panic!("{events:?}") };
+    assert_eq!((scores[0].0, scores[0].1.value), (ImageId(2), value(&red.message)));
+}
+
 #[test]
 fn a_frame_scores_like_a_picture_and_is_not_kept() {
     let mut engine = engine();
