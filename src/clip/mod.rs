@@ -80,7 +80,7 @@ pub trait Encoder: Send + Sync {
 /// Which forward pass to run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Compute {
-    /// 8-bit weights and 7-bit activations, on our kernels.
+    /// 8-bit weights and 12-bit activations, on our kernels.
     #[default]
     Q8,
     /// f32 throughout, on candle: the reference.

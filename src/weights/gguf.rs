@@ -204,7 +204,7 @@ impl<'a> Cursor<'a> {
         for _ in 0..axes {
             let dim = self.u64(&name)?;
             // each dimension alone too: a zero elsewhere must not excuse a huge one
-            let most = 8 * self.bytes.len() as u64;
+            let most = (8 * self.bytes.len() as u64).min(usize::MAX as u64);
             let product = count.checked_mul(dim).filter(|&c| c <= most && dim <= most);
             count = product.ok_or_else(|| {
                 malformed("GGUF", format!("shape of {name}"), "no more numbers than the file holds", dim)
@@ -341,11 +341,12 @@ fn put_value(out: &mut Vec<u8>, value: &Value) {
             }
         }
         Value::Integers(v) => {
-            put(9, &5u32.to_le_bytes());
+            let narrow: Option<Vec<i32>> = v.iter().map(|&i| i32::try_from(i).ok()).collect();
+            put(9, &(if narrow.is_some() { 5u32 } else { 11 }).to_le_bytes());
             out.extend((v.len() as u64).to_le_bytes());
-            for &i in v {
-                let narrow = i32::try_from(i).expect("integer arrays of models are token ids, which fit in 32 bits");
-                out.extend(narrow.to_le_bytes());
+            match narrow {
+                Some(narrow) => narrow.iter().for_each(|i| out.extend(i.to_le_bytes())),
+                None => v.iter().for_each(|i| out.extend(i.to_le_bytes())),
             }
         }
         Value::Floats(v) => {
@@ -370,6 +371,7 @@ mod tests {
             ("use".to_string(), Value::Bool(true)),
             ("names".to_string(), Value::Texts(vec!["dog".into(), "".into(), "ß".into()])),
             ("ids".to_string(), Value::Integers(vec![-1, 5, 49407])),
+            ("wide".to_string(), Value::Integers(vec![i64::MIN, 5, 1 << 40])),
             ("mean".to_string(), Value::Floats(vec![0.5, 0.25])),
         ]);
         let values: Vec<f32> = (0..64).map(|i| i as f32).collect();
