@@ -31,10 +31,13 @@ async function start() {
     say(`The page's program could not be loaded: ${error.message ?? error}. Reload the page to try again.`);
     throw error;
   }
-  // after the first picture of the page stands, so that it never competes with it
+  // once the model is there, so that what it keeps for later never competes with the first load
   if ('serviceWorker' in navigator && window.isSecureContext) {
-    const register = () => navigator.serviceWorker.register('service-worker.js').catch(() => {});
-    (window.requestIdleCallback ?? setTimeout)(register);
+    const look = setInterval(() => {
+      if (!document.querySelector('[data-testid="model-status"][data-state="ready"]')) return;
+      clearInterval(look);
+      navigator.serviceWorker.register('service-worker.js').catch(() => {});
+    }, 500);
   }
 }
 

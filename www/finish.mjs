@@ -17,7 +17,7 @@ const copy = (from, to, wanted) => {
 };
 copy('weights', 'weights', (name) => name === 'manifest.json' || name.endsWith('.gguf'));
 copy('www/samples', 'samples', (name) => name === 'samples.json' || /\.(jpe?g|png|webp)$/.test(name));
-for (const name of ['icon.svg']) {
+for (const name of ['icon.svg', 'icon-180.png']) {
   if (existsSync(join(root, 'www', name))) cpSync(join(root, 'www', name), join(out, name));
 }
 
@@ -30,7 +30,7 @@ for (const file of files) hash.update(file.slice(out.length)).update(readFileSyn
 const version = hash.digest('hex').slice(0, 12);
 
 // what the page's own parts ask for by name
-const marked = ['boot.js', 'style.css', 'page_bg.wasm', 'icon.svg', 'app.webmanifest'];
+const marked = ['boot.js', 'style.css', 'page_bg.wasm', 'icon.svg', 'icon-180.png', 'app.webmanifest'];
 let html = readFileSync(join(out, 'index.html'), 'utf8');
 for (const name of marked) html = html.replace(`"${name}"`, `"${name}?v=${version}"`);
 writeFileSync(join(out, 'index.html'), html);

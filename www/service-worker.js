@@ -10,7 +10,9 @@ self.addEventListener('install', (event) => {
   const fill = async () => {
     const cache = await caches.open(CACHE);
     // one by one: a file that is missing must not keep the others out
-    await Promise.allSettled(FILES.map((file) => cache.add(file)));
+    // what carries its version in its name is taken from the browser's own cache, where the page's visit has just left it
+    const mode = (file) => (file.includes('?v=') ? 'force-cache' : 'no-cache');
+    await Promise.allSettled(FILES.map((file) => cache.add(new Request(file, { cache: mode(file) }))));
     await self.skipWaiting();
   };
   event.waitUntil(fill());

@@ -14,7 +14,7 @@ pub mod view;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use crate::protocol::{Entry, Event, ImageId, JobId, ModelEntry, ModelInfo, Note, Request, Setup, Stage};
+use crate::protocol::{Entry, EntryKind, Event, ImageId, JobId, ModelEntry, ModelInfo, Note, Request, Setup, Stage};
 use camera::Camera;
 use picture::{Outcome, Phase, Picture};
 use view::{Filter, Sort};
@@ -75,7 +75,6 @@ pub struct State {
 #[derive(Clone, Debug, PartialEq)]
 pub struct InForce {
     pub job: JobId,
-    pub setup: Setup,
     pub entries: Rc<[Entry]>,
 }
 
@@ -480,7 +479,12 @@ impl State {
     fn ask_setup(&mut self, effects: &mut Vec<Effect>) {
         self.setup_error = None;
         if self.setup.normal.is_empty() {
-            self.setup_error = Some("Name at least one thing that is normal.".into());
+            let old = self.in_force.as_ref().map(|f| {
+                let normal = f.entries.iter().filter(|e| e.kind == EntryKind::Normal);
+                let names: Vec<&str> = normal.map(|e| e.label.as_str()).collect();
+                format!(" Until then, scores are those for: {}.", names.join(", "))
+            });
+            self.setup_error = Some(format!("Name at least one thing that is normal.{}", old.unwrap_or_default()));
             return;
         }
         if self.ready().is_none() || self.worker != Worker::Alive {
@@ -729,7 +733,19 @@ impl State {
                 }
             }
             Event::LoadFailed { job, message } => {
-                if self.settle(job).is_some() {
+                let strange = self
+                    .wanted_model
+                    .clone()
+                    .filter(|w| !self.offered.is_empty() && self.offered.iter().all(|m| m.id != *w));
+                if self.settle(job).is_none() {
+                    return;
+                }
+                if let Some(strange) = strange {
+                    // a link may name a model that is not here
+                    self.notices.push(format!("There is no model “{strange}” here; the standard one is used."));
+                    self.wanted_model = None;
+                    self.ask_load(now, effects);
+                } else {
                     self.say(format!("The model could not be loaded: {message}"));
                     self.model = Model::Failed(message);
                 }
@@ -737,7 +753,7 @@ impl State {
             Event::SetupDone { job, entries, notes, .. } => {
                 self.settle(job);
                 if self.in_force.as_ref().is_none_or(|f| f.job < job) {
-                    self.in_force = Some(InForce { job, setup: self.setup.clone(), entries: entries.into() });
+                    self.in_force = Some(InForce { job, entries: entries.into() });
                     self.notes = notes.into();
                 }
             }

@@ -30,7 +30,7 @@ pub fn encode(state: &State) -> String {
     let default = Setup::default();
     let setup = &state.setup;
     let mut parts = Vec::new();
-    if setup.normal != default.normal {
+    if setup.normal != default.normal && !setup.normal.is_empty() {
         parts.push(format!("normal={}", join(&setup.normal, ",")));
     }
     if setup.templates != default.templates {

@@ -415,6 +415,20 @@ fn a_link_sets_up_the_page_and_its_flaws_are_said() {
 }
 
 #[test]
+fn a_model_that_is_not_here_is_replaced_by_the_standard_one() {
+    let mut b = Bench::default();
+    b.act(Action::OpenLink("model=huge".into()));
+    let effects = b.act(Action::WorkerAlive);
+    assert!(matches!(&effects[..], [Effect::Ask(Request::Load { model: Some(huge), .. })] if huge == "huge"));
+    b.event(Event::Manifest { job: b.last_job(), models: vec![info("mini").entry] });
+    let effects = b.event(Event::LoadFailed { job: b.last_job(), message: "no such model".into() });
+    assert!(matches!(&effects[..], [Effect::Ask(Request::Load { model: None, .. })]));
+    assert_eq!(b.state.notices.len(), 1);
+    b.come_up("mini");
+    assert!(b.state.ready().is_some());
+}
+
+#[test]
 fn loading_estimates_the_time_left() {
     let mut b = Bench::default();
     b.act(Action::WorkerAlive);

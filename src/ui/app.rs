@@ -38,6 +38,7 @@ pub fn App() -> Html {
     let drawer = use_state(|| None::<Drawer>);
     let opened = use_state(|| None::<ImageId>);
     let dropping = use_drop(&session);
+    use_keys(&session, drawer.setter());
 
     let on_drawer = {
         let drawer = drawer.clone();
@@ -66,11 +67,11 @@ pub fn App() -> Html {
     };
     let on_all_samples = {
         let (session, samples) = (session.clone(), samples.clone());
-        Callback::from(move |()| add_samples(&session, (*samples).clone()))
+        Callback::from(move |()| add_samples(&session, &samples, (*samples).clone()))
     };
     let on_sample = {
         let (session, samples) = (session.clone(), samples.clone());
-        Callback::from(move |i: usize| add_samples(&session, samples.get(i).cloned().into_iter().collect()))
+        Callback::from(move |sample: samples::Sample| add_samples(&session, &samples, vec![sample]))
     };
 
     let state = session.state();
@@ -123,9 +124,10 @@ pub fn App() -> Html {
                     if idle {
                         <Empty samples={(*samples).clone()} {on_sample} on_all={on_all_samples} />
                     } else {
-                        <Grid session={session.clone()} pictures={Same(Rc::new(state.visible()))} {threshold} {on_open}>
+                        <Grid session={session.clone()} pictures={Same(Rc::new(state.visible()))} {threshold}
+                            arrangement={(state.sort, state.filter)} {on_open}>
                             if let Some(camera) = &state.camera {
-                                <CameraCard session={session.clone()} camera={camera.clone()} {threshold} />
+                                <CameraCard session={session.clone()} camera={camera.clone()} {threshold} canvas_noise={state.canvas_noise} />
                             }
                         </Grid>
                     }
@@ -146,9 +148,9 @@ pub fn App() -> Html {
 
 /// Fetches samples and adds them. On a page that was not set up yet, what most samples show becomes normal, so that the first
 /// result means something.
-fn add_samples(session: &Session, wanted: Vec<samples::Sample>) {
+fn add_samples(session: &Session, all: &[samples::Sample], wanted: Vec<samples::Sample>) {
     let untouched = session.state().setup.normal == Setup::default().normal && session.state().counts().all == 0;
-    if untouched && let Some(label) = most_frequent(&wanted) {
+    if untouched && let Some(label) = most_frequent(all) {
         session.act(Action::SetNormal(vec![label]));
     }
     let session = session.clone();
@@ -168,6 +170,32 @@ fn most_frequent(samples: &[samples::Sample]) -> Option<String> {
     let times = |label: &str| samples.iter().filter(|s| s.label == label).count();
     // of equals the first
     samples.iter().rev().max_by_key(|s| times(&s.label)).map(|s| s.label.clone())
+}
+
+/// Escape folds the panel, Ctrl+Z (or its like) takes a removal back, both only where no field wants the key itself.
+#[hook]
+fn use_keys(session: &Session, drawer: UseStateSetter<Option<Drawer>>) {
+    let session = session.clone();
+    use_effect_with((), move |()| {
+        let listener = dom::Listener::new(&dom::window(), "keydown", move |e| {
+            let e: KeyboardEvent = e.unchecked_into();
+            let field = e
+                .target()
+                .and_then(|t| t.dyn_into::<web_sys::Element>().ok())
+                .and_then(|t| t.closest("input, textarea, select, dialog").ok().flatten())
+                // an empty field has nothing of its own to take back
+                .is_some_and(|t| t.dyn_into::<web_sys::HtmlInputElement>().map_or(true, |i| !i.value().is_empty()));
+            match e.key().as_str() {
+                "Escape" if !e.default_prevented() => drawer.set(None),
+                "z" | "Z" if (e.ctrl_key() || e.meta_key()) && !e.shift_key() && !field => {
+                    e.prevent_default();
+                    session.act(Action::Undo);
+                }
+                _ => {}
+            }
+        });
+        move || drop(listener)
+    });
 }
 
 /// Takes files dropped or pasted anywhere; true while something hovers.

@@ -19,7 +19,7 @@
 //! | `sort`, `filter`, `clear`, `undo`, `export`, `export-csv`, `export-json` | toolbar | |
 //! | `threshold`, `threshold-slider`, `threshold-reset`, `histogram` | the decision | |
 //! | `start-camera`, `stop-camera`, `camera-score`, `camera-freeze`, `camera-keep` | the camera | `data-score`, `data-verdict`, `data-state` = starting, live, frozen, failed |
-//! | `samples`, `sample` | samples, all or one | `data-name` |
+//! | `samples`, `all-samples`, `sample` | samples: all (toolbar and first visit), or one | `data-name` |
 //! | `status`, `notice`, `empty` | live line for screen readers, one-off remarks, empty state | |
 
 mod app;

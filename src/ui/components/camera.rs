@@ -5,7 +5,7 @@ use std::rc::Rc;
 use web_sys::HtmlVideoElement;
 use yew::prelude::*;
 
-use super::card::Meter;
+use super::card::meter;
 use super::header::session_action;
 use super::shared::{millis, verdict};
 use crate::app_state::Action;
@@ -21,6 +21,7 @@ pub struct CameraCardProps {
     pub session: Session,
     pub camera: Camera,
     pub threshold: f32,
+    pub canvas_noise: bool,
 }
 
 #[component]
@@ -133,8 +134,11 @@ pub fn CameraCard(props: &CameraCardProps) -> Html {
                         {"nearest: "}{latest.1.get(latest.0.nearest).map(|e| readable(&e.label)).unwrap_or_default()}
                     } else { {"no score yet"} }
                 </div>
-                <Meter value={value.unwrap_or(0.0)} />
-                <div class="row">
+                {meter(value.unwrap_or(0.0))}
+                if props.canvas_noise {
+                    <p class="note">{"This browser falsifies pixels read from a canvas; live scores are slightly wrong here."}</p>
+                }
+                <div class="controls">
                     <History values={camera.history.clone()} threshold={props.threshold} />
                     <span class="steps">
                         <button type="button" data-testid="camera-keep" onclick={keep}>{"Keep this frame"}</button>

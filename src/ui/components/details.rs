@@ -3,7 +3,7 @@
 use web_sys::HtmlDialogElement;
 use yew::prelude::*;
 
-use super::card::Meter;
+use super::card::meter;
 use super::shared::{Same, bytes, millis, verdict};
 use crate::app_state::picture::Picture;
 use crate::app_state::presets::readable;
@@ -37,11 +37,23 @@ pub fn Details(props: &DetailsProps) -> Html {
     let onclose = props.on_close.reform(|_: Event| ());
     // a click beside the dialog's content lands on the dialog itself
     let onclick = {
-        let (dialog, on_close) = (dialog.clone(), props.on_close.clone());
+        let dialog = dialog.clone();
         Callback::from(move |e: MouseEvent| {
             let target: Option<web_sys::Node> = e.target_dyn_into();
-            if target.is_some() && target == dialog.get() {
-                on_close.emit(());
+            if target.is_some()
+                && target == dialog.get()
+                && let Some(dialog) = dialog.cast::<HtmlDialogElement>()
+            {
+                dialog.close();
+            }
+        })
+    };
+    let close = {
+        let dialog = dialog.clone();
+        // closed, not just taken away, so that the focus goes back to the card
+        Callback::from(move |_: MouseEvent| {
+            if let Some(dialog) = dialog.cast::<HtmlDialogElement>() {
+                dialog.close();
             }
         })
     };
@@ -71,7 +83,7 @@ pub fn Details(props: &DetailsProps) -> Html {
                     <span class="steps">
                         <button type="button" class="quiet" aria-label="Previous picture" onclick={props.on_step.reform(|_: MouseEvent| false)}>{"‹"}</button>
                         <button type="button" class="quiet" aria-label="Next picture" onclick={props.on_step.reform(|_: MouseEvent| true)}>{"›"}</button>
-                        <button type="button" class="quiet" aria-label="Close" autofocus={true} onclick={props.on_close.reform(|_: MouseEvent| ())}>{"×"}</button>
+                        <button type="button" class="quiet" aria-label="Close" onclick={close}>{"×"}</button>
                     </span>
                 </div>
                 <div class="details-top">
@@ -80,7 +92,7 @@ pub fn Details(props: &DetailsProps) -> Html {
                     }
                     <div>
                         <div class="row"><span class="big score">{format!("{:.4}", score.value)}</span><span class="verdict">{verdict(odd)}</span></div>
-                        <Meter value={score.value} />
+                        {meter(score.value)}
                         <dl class="facts">
                             <dt>{"Threshold"}</dt><dd>{props.threshold.to_string()}</dd>
                             <dt>{"Margin"}</dt><dd>{format!("{:+.3}", score.margin)}</dd>

@@ -7,31 +7,38 @@ use crate::ui::hooks::samples::Sample;
 #[derive(Properties, PartialEq)]
 pub struct EmptyProps {
     pub samples: Vec<Sample>,
-    pub on_sample: Callback<usize>,
+    pub on_sample: Callback<Sample>,
     pub on_all: Callback<()>,
 }
 
 #[component]
 pub fn Empty(props: &EmptyProps) -> Html {
+    // one of each label: the first visit sees something normal beside something odd
+    let mut featured: Vec<&Sample> = Vec::new();
+    for sample in &props.samples {
+        if featured.len() < 3 && featured.iter().all(|f| f.label != sample.label) {
+            featured.push(sample);
+        }
+    }
     html! {
         <div class="empty" data-testid="empty">
             <p class="lead">{"Drop pictures or a folder anywhere, paste, or use the camera."}</p>
             <p class="near">{"Each gets a score from 0 (normal) to 1 (odd) by how well it fits what you call normal above."}</p>
             if !props.samples.is_empty() {
-                <p class="near">{"Nothing at hand? Start with a sample:"}</p>
+                <p class="near">{"Nothing at hand? Take one of ours:"}</p>
                 <ul class="samples">
-                    {for props.samples.iter().take(3).enumerate().map(|(i, s)| html! {
+                    {for featured.into_iter().map(|s| html! {
                         <li>
                             <button type="button" data-testid="sample" data-name={s.file.clone()} title={s.alt.clone()}
-                                onclick={props.on_sample.reform(move |_: MouseEvent| i)}>
+                                onclick={props.on_sample.reform({ let s = s.clone(); move |_: MouseEvent| s.clone() })}>
                                 <img src={s.address()} alt={s.alt.clone()} width="128" height="128" />
                                 <span>{s.label.clone()}</span>
                             </button>
                         </li>
                     })}
                 </ul>
-                <button type="button" class="quiet" onclick={props.on_all.reform(|_: MouseEvent| ())}>
-                    {format!("or all {}", props.samples.len())}
+                <button type="button" class="primary" data-testid="all-samples" onclick={props.on_all.reform(|_: MouseEvent| ())}>
+                    {format!("Score all {} samples", props.samples.len())}
                 </button>
             }
         </div>

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use wasm_bindgen::JsCast;
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 use web_sys::{HtmlInputElement, HtmlSelectElement};
 use yew::prelude::*;
@@ -36,7 +37,13 @@ pub fn SetupBar(props: &SetupBarProps) -> Html {
     let shown = if *all_chips { props.setup.normal.len() } else { props.setup.normal.len().min(CHIPS) };
     let hidden = props.setup.normal.len() - shown;
     let chips = props.setup.normal.iter().take(shown).enumerate().map(|(i, name)| {
-        let remove = session_action(session, move || Action::RemoveClass(i));
+        let remove = {
+            let session = session.clone();
+            Callback::from(move |_: MouseEvent| {
+                session.act(Action::RemoveClass(i));
+                keep_focus(i);
+            })
+        };
         let doubtful = props.notes.iter().any(|n| n.label == *name);
         html! {
             <li key={name.clone()} class={classes!("chip", doubtful.then_some("doubtful"))} data-testid="class-chip"
@@ -66,7 +73,7 @@ pub fn SetupBar(props: &SetupBarProps) -> Html {
             <div class="setup-row">
                 <b id="normal-is">{"Normal is"}</b>
                 <ul class="chips" aria-labelledby="normal-is">
-                    {for chips}
+                    <>{for chips}</>
                     if hidden > 0 {
                         <li><button type="button" class="quiet" onclick={unfold}>{format!("and {hidden} more")}</button></li>
                     }
@@ -226,6 +233,24 @@ fn Share(props: &ShareProps) -> Html {
             {if *copied { "Link copied ✓" } else { "Share link" }}
         </button>
     }
+}
+
+/// A chip is gone and its button with it: the focus goes to the chip that took its place, or to the field.
+fn keep_focus(chip: usize) {
+    dom::next_frame(move || {
+        dom::next_frame(move || {
+            let lost = dom::document().active_element().is_none_or(|e| e.tag_name() == "BODY");
+            let chips = dom::document().query_selector_all("[data-testid=class-chip] button").ok();
+            let neighbour = chips.and_then(|c| c.get(chip as u32).or_else(|| c.get(c.length().checked_sub(1)?)));
+            let field = || dom::document().query_selector("[data-testid=add-class]").ok().flatten().map(Into::into);
+            if lost
+                && let Some(next) = neighbour.or_else(field)
+                && let Ok(next) = next.dyn_into::<web_sys::HtmlElement>()
+            {
+                let _ = next.focus();
+            }
+        });
+    });
 }
 
 /// The model's facts as cheap props.

@@ -107,13 +107,27 @@ impl Session {
         self.0.state.borrow()
     }
 
-    /// One step of the reducer, and what follows from it.
+    /// One step of the reducer, and what follows from it. What a person did shows at once; what the engine says, which comes
+    /// in showers, with the next frame.
     pub fn act(&self, action: Action) {
+        let can_wait = matches!(action, Action::Engine { .. } | Action::FrameDue);
         let effects = self.0.state.borrow_mut().update(action, dom::now());
         for effect in effects {
             self.perform(effect);
         }
-        self.ask_repaint();
+        if can_wait {
+            self.ask_repaint();
+        } else {
+            self.repaint();
+        }
+    }
+
+    fn repaint(&self) {
+        self.write_address();
+        let repaint = self.0.repaint.borrow().clone();
+        if let Some(repaint) = repaint {
+            repaint();
+        }
     }
 
     fn ask_repaint(&self) {
@@ -121,11 +135,7 @@ impl Session {
             let session = self.clone();
             dom::next_frame(move || {
                 session.0.repaint_asked.set(false);
-                session.write_address();
-                let repaint = session.0.repaint.borrow().clone();
-                if let Some(repaint) = repaint {
-                    repaint();
-                }
+                session.repaint();
             });
         }
     }
