@@ -17,8 +17,8 @@ help: ## Say what can be made (this)
 serve: dist ## Build the page and serve it on this machine; PORT=8080
 	@node scripts/serve.mjs --port $(PORT) dist
 
-dev: setup-build ## The same, built anew at every change (Trunk)
-	@scripts/with-tools trunk serve --port $(PORT) --no-autoreload=true --dist dist-dev
+dev: setup-build ## The same, in a quick build, anew at every change (Trunk)
+	@scripts/with-tools trunk serve --port $(PORT) --dist dist-dev
 
 test: setup ## Run every check and test, as continuous integration does
 	@scripts/test all
