@@ -14,6 +14,8 @@ pub const VOCABULARY_KEY: &str = "oddlens.vocabulary";
 const MOST_SUGGESTIONS: usize = 3;
 /// Jaro-Winkler similarity from which a name counts as near.
 const NEAR: f64 = 0.82;
+/// Letters of a common ending from which two names count as near: English compounds say last what a thing is ("-scope").
+const ENDING: usize = 5;
 
 /// The names a model knows.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -58,7 +60,7 @@ impl Vocabulary {
         std::iter::once(name).chain(singulars).find(|n| names.contains(n))
     }
 
-    /// Known names near an unknown one, best first: those that share a word with it, then those spelled like it.
+    /// Known names near an unknown one, best first: those that share a word with it, then those that are spelled or end like it.
     pub fn nearest(&self, name: &str) -> Vec<String> {
         let Some(names) = &self.names else { return Vec::new() };
         let name = plain(name);
@@ -68,7 +70,8 @@ impl Vocabulary {
             let shared = known.split(' ').filter(|w| words.contains(w)).count();
             let whole = if shared == known.split(' ').count() { 1.0 } else { 0.0 };
             let spelled = strsim::jaro_winkler(&name, known);
-            if shared > 0 || spelled >= NEAR {
+            let ending = name.chars().rev().zip(known.chars().rev()).take_while(|(a, b)| a == b).count();
+            if shared > 0 || spelled >= NEAR || ending >= ENDING {
                 near.push((shared as f64 + whole + spelled, known));
             }
         }
@@ -124,6 +127,8 @@ mod tests {
     fn suggestions_share_words_or_spelling() {
         assert_eq!(small().nearest("red car")[..2], ["car", "sports car"]);
         assert_eq!(small().nearest("teapott"), ["teapot"]);
+        let scopes = Vocabulary::closed(&["telescope", "microscope", "rope", "dog"]);
+        assert_eq!(scopes.nearest("oscilloscope"), ["microscope", "telescope"]);
         assert_eq!(small().nearest("zxqvw"), [""; 0]);
         assert_eq!(Vocabulary::default().nearest("zxqvw"), [""; 0]);
     }
