@@ -104,8 +104,8 @@ pub fn Decision(props: &DecisionProps) -> Html {
                 <rect class="catch" width="320" height="132" />
                 <line class="base" x1="0" x2="320" y1={BASE.to_string()} y2={BASE.to_string()} />
                 {for bars}
-                if scored == 0 { <text class="axis" x="160" y="64" text-anchor="middle">{"scores will appear here"}</text> }
                 <line class="cut" x1={x.to_string()} x2={x.to_string()} y1="4" y2={BASE.to_string()} />
+                if scored == 0 { <text class="axis hint" x="160" y="60" text-anchor="middle">{"scores will appear here"}</text> }
                 <circle class="knob" cx={x.to_string()} cy={BASE.to_string()} r="7" />
                 if label_x > 92.0 { <text class="axis" x="0" y="129">{"0 normal"}</text> }
                 <text class="axis strong" x={label_x.to_string()} y="129" text-anchor="middle">{format!("{:.2}", props.threshold)}</text>
