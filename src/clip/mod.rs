@@ -173,21 +173,21 @@ impl Clip {
     }
 }
 
-/// The metadata that our GGUF of this checkpoint carries: geometry, merge rules, ids of pruned token rows, vocabulary.
+/// The metadata to add for our GGUF of this checkpoint: geometry, merge rules, ids of pruned token rows, vocabulary. What the
+/// file carries itself wins over its neighbours, as it does when a model is loaded.
 ///
 /// # Errors
 /// When the checkpoint holds no usable CLIP.
 pub fn gguf_metadata(checkpoint: &Checkpoint, sidecars: &Sidecars) -> Result<BTreeMap<String, Value>, ClipError> {
     let mut keys = Config::of(checkpoint, sidecars.config.as_deref())?.keys();
-    if let Some(merges) = &sidecars.merges {
-        keys.insert(lexicon::MERGES_KEY.into(), Value::Texts(merges.clone()));
-    }
-    if let Some(ids) = &sidecars.token_ids {
-        keys.insert(lexicon::TOKEN_IDS_KEY.into(), Value::Integers(ids.clone()));
-    }
-    if let Some(names) = &sidecars.vocabulary {
-        keys.insert(vocabulary::VOCABULARY_KEY.into(), Value::Texts(names.clone()));
-    }
+    let mut put = |key: &str, value: Option<Value>| {
+        if let Some(value) = value.filter(|_| !checkpoint.metadata.contains_key(key)) {
+            keys.insert(key.into(), value);
+        }
+    };
+    put(lexicon::MERGES_KEY, sidecars.merges.clone().map(Value::Texts));
+    put(lexicon::TOKEN_IDS_KEY, sidecars.token_ids.clone().map(Value::Integers));
+    put(vocabulary::VOCABULARY_KEY, sidecars.vocabulary.clone().map(Value::Texts));
     Ok(keys)
 }
 

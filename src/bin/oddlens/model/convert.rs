@@ -4,10 +4,8 @@ use std::path::{Path, PathBuf};
 use std::{fs, io, process};
 
 use clap::ValueEnum;
-use oddlens::clip::lexicon::{MERGES_KEY, TOKEN_IDS_KEY};
-use oddlens::clip::vocabulary::VOCABULARY_KEY;
-use oddlens::clip::{Clip, Compute, Config, Sidecars};
-use oddlens::weights::{Checkpoint, Value, convert};
+use oddlens::clip::{self, Clip, Compute, Sidecars};
+use oddlens::weights::{Checkpoint, convert};
 
 use crate::load::{Neighbours, read};
 use crate::paths::one_line;
@@ -58,17 +56,7 @@ pub fn run(arguments: Args) -> Result<Done, Failure> {
     let wrong = |error: &dyn std::fmt::Display| Failure::Usage(format!("model {}: {error}", input.display()));
     let (checkpoint, _) = read(input)?;
     let sidecars = arguments.neighbours.or_beside(input, &checkpoint).read()?;
-    let config = Config::of(&checkpoint, sidecars.config.as_deref()).map_err(|error| wrong(&error))?;
-    let mut keys = config.keys();
-    // What the file carries itself wins over its neighbours, as it does when a model is loaded.
-    let mut put = |key: &str, value: Option<Value>| {
-        if let Some(value) = value.filter(|_| !checkpoint.metadata.contains_key(key)) {
-            keys.insert(key.into(), value);
-        }
-    };
-    put(MERGES_KEY, sidecars.merges.map(Value::Texts));
-    put(TOKEN_IDS_KEY, sidecars.token_ids.map(Value::Integers));
-    put(VOCABULARY_KEY, sidecars.vocabulary.map(Value::Texts));
+    let keys = clip::gguf_metadata(&checkpoint, &sidecars).map_err(|error| wrong(&error))?;
     let quant = match arguments.quant {
         Quant::Q8 => convert::Quant::Q8,
         Quant::F16 => convert::Quant::F16,
