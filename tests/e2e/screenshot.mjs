@@ -72,7 +72,7 @@ function palette(rgba, limit) {
 const server = await serve({ folder: dist });
 const browser = await launch();
 try {
-  await visit(browser, server.url, { context: { viewport: { width: 1240, height: 760 }, colorScheme: "light" } }, async (person, page) => {
+  await visit(browser, server.url, { context: { viewport: { width: 1400, height: 860 }, colorScheme: "light" } }, async (person, page) => {
     await person.hook("samples").click();
     await person.settled(6);
     await page.evaluate(() => { document.activeElement?.blur(); scrollTo(0, 0); });
