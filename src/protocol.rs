@@ -58,6 +58,10 @@ pub enum Request {
     Forget { images: Vec<ImageId> },
 }
 
+/// Bytes of a picture file at most: 100 megapixels of uncompressed RGBA and some. More is no picture that could be decoded, and
+/// would only take the memory away from others.
+pub const MAX_FILE_BYTES: u64 = 512 << 20;
+
 /// How the bytes of a picture are to be understood.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Pixels {

@@ -23,10 +23,15 @@ use view::{Filter, Sort};
 pub const AHEAD: usize = 2;
 /// Worker deaths in a row, without one score between them, after which the page stops trying by itself.
 pub const MAX_DEATHS: u32 = 3;
+/// The same where each death is the fault of another picture: those are marked, and the queue goes on.
+pub const MAX_DEATHS_BY_PICTURES: u32 = 20;
 /// Removals that can be taken back; older ones are forgotten for good, and their memory with them.
 const UNDO_DEPTH: usize = 10;
 /// Names in a setup; far more than anybody types, small enough that a hostile link cannot stall the model.
 pub const MAX_NAMES: usize = 200;
+/// Texts that a setup may come to: names times templates, and the anomaly texts. The worker encodes them in one go, a few
+/// milliseconds each, and must answer long before the watchdog takes it for hung.
+pub const MAX_PROMPTS: usize = 3000;
 /// Characters in a name or a prompt (the model reads 77 tokens).
 pub const MAX_TEXT: usize = 300;
 
@@ -487,6 +492,15 @@ impl State {
             self.setup_error = Some(format!("Name at least one thing that is normal.{}", old.unwrap_or_default()));
             return;
         }
+        let Setup { normal, templates, anomaly, .. } = &self.setup;
+        let asked = anomaly.iter().map(|a| if a.contains("{}") { normal.len() } else { 1 }).sum::<usize>();
+        let prompts = normal.len() * templates.len() + asked;
+        if prompts > MAX_PROMPTS {
+            self.setup_error = Some(format!(
+                "These names and prompts make {prompts} texts; at most {MAX_PROMPTS} are compared. Take out some prompts."
+            ));
+            return;
+        }
         if self.ready().is_none() || self.worker != Worker::Alive {
             return;
         }
@@ -531,7 +545,8 @@ impl State {
         self.notices.extend(link.notes);
         if link.model.is_some() && link.model != self.wanted_model {
             self.wanted_model = link.model;
-            if self.ready().is_some() {
+            // a shared link names the model even where it is the standard one, which is there already
+            if self.ready().is_some_and(|m| Some(&m.entry.id) != self.wanted_model.as_ref()) {
                 self.ask_load(now, effects);
                 return;
             }
@@ -643,6 +658,25 @@ impl State {
             p.phase = Phase::Failed { stage, message: message.into() };
             self.say(line);
             self.count_one();
+        }
+    }
+
+    /// Back into the queue from the worker's hands: its place among the batch is still kept. A removed picture gives its
+    /// place up, as others do when they are removed, and gets one when it is brought back.
+    fn put_back(&mut self, image: ImageId) {
+        let Some(p) = self.picture_mut(image) else { return };
+        p.phase = Phase::Queued;
+        if p.removed {
+            self.batch.total = self.batch.total.saturating_sub(1);
+        }
+    }
+
+    /// Into the queue again after it was done.
+    fn queue_again(&mut self, image: ImageId) {
+        let Some(p) = self.picture_mut(image) else { return };
+        p.phase = Phase::Queued;
+        if !p.removed {
+            self.grow_batch(1);
         }
     }
 
@@ -809,13 +843,10 @@ impl State {
                 }
             }
             Event::Failed { job, image, stage, message } => match (self.settle(job), image) {
+                // it overtook a setup, or a model that was asked for meanwhile: no fault of the picture
+                (Some(Asked::Score(asked)), _) if stage == Stage::Score => self.put_back(asked),
                 (Some(Asked::Score(asked)), _) => self.fail(asked, stage, message),
-                (Some(Asked::Restore(asked)), _) => {
-                    if let Some(p) = self.picture_mut(asked) {
-                        p.phase = Phase::Queued;
-                        self.grow_batch(1);
-                    }
-                }
+                (Some(Asked::Restore(asked)), _) => self.queue_again(asked),
                 (Some(Asked::Frame), _) => {
                     if let Some(camera) = &mut self.camera {
                         camera.refused(job, message);
@@ -843,14 +874,11 @@ impl State {
 
     /// Another model: no old score counts.
     fn score_all_anew(&mut self) {
-        let mut count = 0;
-        for p in &mut self.pictures {
-            if matches!(p.phase, Phase::Done(_)) {
-                Rc::make_mut(p).phase = Phase::Queued;
-                count += 1;
-            }
+        let done: Vec<ImageId> =
+            self.pictures.iter().filter(|p| matches!(p.phase, Phase::Done(_))).map(|p| p.id).collect();
+        for image in done {
+            self.queue_again(image);
         }
-        self.grow_batch(count);
     }
 
     /// The same model in a fresh worker: it gets the kept embeddings, so that no picture is encoded twice.
@@ -867,23 +895,15 @@ impl State {
     fn bury(&mut self, how: &str, effects: &mut Vec<Effect>) {
         self.deaths += 1;
         let lost: Vec<Outstanding> = self.outstanding.drain(..).collect();
+        let by_picture = matches!(lost.first(), Some(Outstanding { what: Asked::Score(_), .. }));
         for (i, Outstanding { what, job }) in lost.into_iter().enumerate() {
             match what {
                 Asked::Score(image) if i == 0 => {
                     self.fail(image, Stage::Worker, format!("the worker stopped on this picture ({how})"));
                 }
-                Asked::Score(image) => {
-                    if let Some(p) = self.picture_mut(image) {
-                        p.phase = Phase::Queued;
-                    }
-                }
+                Asked::Score(image) => self.put_back(image),
                 // an embedding that kills is not given back again; its picture is read anew
-                Asked::Restore(image) if i == 0 => {
-                    if let Some(p) = self.picture_mut(image) {
-                        p.phase = Phase::Queued;
-                        self.grow_batch(1);
-                    }
-                }
+                Asked::Restore(image) if i == 0 => self.queue_again(image),
                 Asked::Frame => {
                     if let Some(camera) = &mut self.camera {
                         camera.forget(job);
@@ -893,7 +913,7 @@ impl State {
             }
         }
         self.in_force = None;
-        if self.deaths >= MAX_DEATHS {
+        if self.deaths >= if by_picture { MAX_DEATHS_BY_PICTURES } else { MAX_DEATHS } {
             let message = format!("The worker stopped {} times in a row ({how}).", self.deaths);
             self.say(message.as_str());
             self.model = Model::Failed(message.clone());

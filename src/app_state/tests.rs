@@ -263,7 +263,6 @@ fn the_picture_that_killed_the_worker_is_marked_and_the_queue_goes_on() {
 #[test]
 fn three_deaths_without_a_score_stop_until_a_person_asks() {
     let mut b = Bench::ready();
-    b.add(&["a", "b", "c", "d", "e"]);
     for death in 1..=MAX_DEATHS {
         let effects = b.act(Action::WorkerDied("trap".into()));
         assert_eq!(effects.contains(&Effect::Respawn), death < MAX_DEATHS);
@@ -276,8 +275,22 @@ fn three_deaths_without_a_score_stop_until_a_person_asks() {
     assert_eq!(b.act(Action::RetryWorker), [Effect::Respawn]);
     b.act(Action::WorkerAlive);
     b.come_up("mini");
+    b.add(&["a", "b"]);
     b.run_queue(|_| 0.5);
-    assert_eq!(b.phases(), ["failed", "failed", "failed", "done", "done"]);
+    assert_eq!(b.phases(), ["done", "done"]);
+}
+
+#[test]
+fn pictures_that_kill_are_marked_and_the_queue_goes_on() {
+    let mut b = Bench::ready();
+    b.add(&["killer"; 7]);
+    for _ in 0..MAX_DEATHS + 2 {
+        assert!(b.act(Action::WorkerDied("trap".into())).contains(&Effect::Respawn));
+        b.act(Action::WorkerAlive);
+        b.come_up("mini");
+    }
+    b.run_queue(|_| 0.5);
+    assert_eq!(b.phases(), ["failed", "failed", "failed", "failed", "failed", "done", "done"]);
 }
 
 #[test]
@@ -470,4 +483,66 @@ fn what_is_taken_away_has_the_command_lines_keys() {
     assert_eq!(rows[0], "path,score,margin,verdict,nearest,error");
     assert!(rows[1].starts_with("\"a, \"\"b\"\".png\",0.75,"), "{}", rows[1]);
     assert_eq!(rows[2], "broken,,,,,not a picture");
+}
+
+/// Progress must come to its end whatever was removed while the worker changed hands.
+#[test]
+fn a_removed_picture_never_holds_the_progress_open() {
+    let over = |b: &Bench| b.state.batch.done == b.state.batch.total;
+    // another model: removed pictures are not scored before they are brought back
+    let mut b = Bench::ready();
+    b.add(&["a", "b"]);
+    b.run_queue(|_| 0.2);
+    b.act(Action::Remove(vec![ImageId(1)]));
+    b.act(Action::LoadModel(Some("large".into())));
+    b.come_up("large");
+    assert_eq!(b.run_queue(|_| 0.7), [ImageId(2)]);
+    assert!(over(&b), "{:?}", b.state.batch);
+    b.act(Action::Undo);
+    assert_eq!(b.run_queue(|_| 0.7), [ImageId(1)]);
+    assert!(over(&b), "{:?}", b.state.batch);
+    // removed in the worker's hands, and the worker died
+    let mut b = Bench::ready();
+    b.add(&["a", "b", "c"]);
+    b.act(Action::Remove(vec![ImageId(2)]));
+    b.act(Action::WorkerDied("trap".into()));
+    b.act(Action::WorkerAlive);
+    b.come_up("mini");
+    assert_eq!(b.run_queue(|_| 0.2), [ImageId(3)]);
+    assert!(over(&b), "{:?}", b.state.batch);
+}
+
+/// A file that was still being read when another model was asked for reaches the worker before the setup does.
+#[test]
+fn a_picture_that_overtakes_the_setup_is_scored_after_it() {
+    let mut b = Bench::ready();
+    b.add(&["a"]);
+    let (job, image) = sent(&b.effects)[0];
+    b.act(Action::LoadModel(Some("large".into())));
+    b.event(Event::Ready { job: b.last_job(), model: info("large") });
+    let early = Event::Failed { job, image: Some(image), stage: Stage::Score, message: "nothing is normal yet".into() };
+    assert_eq!(sent(&b.event(early)), []);
+    assert_eq!(b.phases(), ["queued"]);
+    let setup = b.state.setup_job;
+    b.event(Event::SetupDone { job: setup, entries: entries(), notes: vec![], timings: Timings::default() });
+    assert_eq!(b.run_queue(|_| 0.2), [image]);
+    assert_eq!((b.state.batch.done, b.state.batch.total), (1, 1));
+}
+
+/// 200 names, 200 templates and 200 anomaly texts fit into a link of 3 kB, and would keep the worker busy for minutes.
+#[test]
+fn a_link_with_too_many_texts_is_refused_with_a_word() {
+    let mut b = Bench::ready();
+    let names = (0..200).map(|i| format!("n{i}")).collect::<Vec<_>>().join(",");
+    let lines = "{}x%0A".repeat(200);
+    let effects = b.act(Action::OpenLink(format!("normal={names}&template={lines}&anomaly={lines}")));
+    assert_eq!(effects, []);
+    assert!(b.state.setup_error.as_ref().is_some_and(|e| e.contains("80000")), "{:?}", b.state.setup_error);
+}
+
+#[test]
+fn a_link_that_names_the_model_in_use_does_not_load_it_again() {
+    let mut b = Bench::ready();
+    assert_eq!(b.act(Action::OpenLink("model=mini".into())), []);
+    assert!(b.state.ready().is_some());
 }

@@ -93,14 +93,24 @@ fn lock_manager() -> Option<JsValue> {
     locks.is_object().then_some(locks)
 }
 
-/// Calls `granted` when the lock is ours, and keeps it for good.
-fn hold_lock(locks: &JsValue, name: &str, granted: impl FnOnce() + 'static) -> Result<(), JsValue> {
+/// Calls `granted` when the lock is ours, and keeps it for good; or `refused`, where the browser gives this page no locks (its
+/// storage is blocked, or it stands in a sandbox).
+fn hold_lock(
+    locks: &JsValue,
+    name: &str,
+    granted: impl FnOnce() + 'static,
+    refused: impl FnOnce() + 'static,
+) -> Result<(), JsValue> {
     let request: js_sys::Function = js_sys::Reflect::get(locks, &"request".into())?.dyn_into()?;
     let keep = wasm_bindgen::closure::Closure::once_into_js(move |_lock: JsValue| {
         granted();
         // a promise that is never kept keeps the lock
         js_sys::Promise::new(&mut |_, _| {})
     });
-    request.call2(locks, &name.into(), &keep)?;
+    let promise: js_sys::Promise = request.call2(locks, &name.into(), &keep)?.dyn_into()?;
+    // unhandled, it would count as the worker's death
+    let catch: js_sys::Function = js_sys::Reflect::get(&promise, &"catch".into())?.dyn_into()?;
+    let refused = wasm_bindgen::closure::Closure::once_into_js(move |_why: JsValue| refused());
+    catch.call1(&promise, &refused)?;
     Ok(())
 }

@@ -117,6 +117,6 @@ impl Drop for WorkerLink {
 fn watch_lock(name: &str, die: Rc<dyn Fn(String)>) {
     if let Some(locks) = lock_manager() {
         // where the lock cannot be asked for, errors and the watchdog remain
-        let _ = hold_lock(&locks, name, move || die("it ended without a word".into()));
+        let _ = hold_lock(&locks, name, move || die("it ended without a word".into()), || {});
     }
 }

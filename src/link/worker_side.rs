@@ -21,7 +21,8 @@ pub fn listen(mut hear: impl FnMut(Received<ToWorker>) + 'static) {
     let alive = || post(&FromWorker::Alive, vec![]);
     match lock_manager() {
         Some(locks) => {
-            if hold_lock(&locks, &scope().name(), alive).is_err() {
+            // without a lock errors and the page's watchdog remain
+            if hold_lock(&locks, &scope().name(), alive, alive).is_err() {
                 alive();
             }
         }

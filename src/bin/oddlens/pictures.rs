@@ -10,13 +10,11 @@ use std::thread;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use oddlens::protocol::MAX_FILE_BYTES;
+
 use crate::ordered::map_in_order;
 use crate::paths::{self, Found, Listing};
 use crate::{Failure, say};
-
-/// Bytes of a picture file at most: 100 megapixels of uncompressed RGBA and some. More is no picture we could decode, and an
-/// endless device named by mistake ends here.
-const MAX_FILE_BYTES: u64 = 512 << 20;
 
 /// How work is spread.
 #[derive(Clone, Debug, clap::Args)]
@@ -55,7 +53,7 @@ pub fn list(arguments: &[PathBuf]) -> Result<Listing, Failure> {
 pub fn read(path: &Path) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(|error| paths::one_line(&error))?;
-    // Without the file's length as a hint: it may be a pipe.
+    // Without the file's length as a hint: it may be a pipe. An endless device named by mistake ends here.
     file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(|error| paths::one_line(&error))?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err(format!("expected a picture of at most {} MiB, got a larger file", MAX_FILE_BYTES >> 20));

@@ -36,7 +36,7 @@ pub fn SetupBar(props: &SetupBarProps) -> Html {
     let all_chips = use_state(|| false);
     let shown = if *all_chips { props.setup.normal.len() } else { props.setup.normal.len().min(CHIPS) };
     let hidden = props.setup.normal.len() - shown;
-    let chips = props.setup.normal.iter().take(shown).enumerate().map(|(i, name)| {
+    let chips = props.setup.normal.iter().enumerate().map(|(i, name)| {
         let remove = {
             let session = session.clone();
             Callback::from(move |_: MouseEvent| {
@@ -46,8 +46,8 @@ pub fn SetupBar(props: &SetupBarProps) -> Html {
         };
         let doubtful = props.notes.iter().any(|n| n.label == *name);
         html! {
-            <li key={name.clone()} class={classes!("chip", doubtful.then_some("doubtful"))} data-testid="class-chip"
-                data-name={name.clone()}>
+            <li key={name.clone()} class={classes!("chip", doubtful.then_some("doubtful"))} hidden={i >= shown}
+                data-testid="class-chip" data-name={name.clone()}>
                 if doubtful { <span class="warn" aria-hidden="true">{"!"}</span> }
                 <span>{readable(name)}</span>
                 <button type="button" aria-label={format!("Remove {}", readable(name))} onclick={remove}>{"×"}</button>

@@ -17,7 +17,7 @@ use crate::app_state::{Action, Effect, State, Worker, permalink};
 use crate::link::ToWorker;
 use crate::link::error_text;
 use crate::link::page_side::{Heard, WorkerLink};
-use crate::protocol::{Event, ImageId, JobId, Pixels, Request};
+use crate::protocol::{Event, ImageId, JobId, MAX_FILE_BYTES, Pixels, Request};
 
 /// Between two looks of the watchdog.
 const WATCH_MILLIS: i32 = 5_000;
@@ -289,6 +289,9 @@ impl Session {
         let session = self;
         {
             let read = match file {
+                Some(file) if file.size() > MAX_FILE_BYTES as f64 => {
+                    Err(format!("expected a picture of at most {} MiB, got a larger file", MAX_FILE_BYTES >> 20))
+                }
                 Some(file) => JsFuture::from(file.array_buffer()).await.map_err(|e| error_text(&e)),
                 None => Err("it is not kept any more".into()),
             };
@@ -298,7 +301,8 @@ impl Session {
                 .picture(image)
                 .is_some_and(|p| matches!(p.phase, Phase::Scoring { job: j } if j == job));
             if !wanted {
-                return;
+                // settles the job where it still waits (the picture was forgotten meanwhile)
+                return session.act(Action::Unreadable { job, image, message: "it is not wanted any more".into() });
             }
             match read {
                 Ok(buffer) => {
