@@ -177,7 +177,7 @@ fn most_frequent(samples: &[samples::Sample]) -> Option<String> {
 fn use_keys(session: &Session, drawer: UseStateSetter<Option<Drawer>>) {
     let session = session.clone();
     use_effect_with((), move |()| {
-        let listener = dom::Listener::new(&dom::window(), "keydown", move |e| {
+        let listener = dom::listen(&dom::window(), "keydown", move |e| {
             let e: KeyboardEvent = e.unchecked_into();
             let field = e
                 .target()
@@ -208,7 +208,7 @@ fn use_drop(session: &Session) -> UseStateHandle<bool> {
         let has_files = |e: &DragEvent| e.data_transfer().is_some_and(|t| t.types().includes(&"Files".into(), 0));
         let over = {
             let hovering = hovering.clone();
-            dom::Listener::new(&window, "dragover", move |e| {
+            dom::listen(&window, "dragover", move |e| {
                 let e: DragEvent = e.unchecked_into();
                 if has_files(&e) {
                     e.prevent_default();
@@ -218,7 +218,7 @@ fn use_drop(session: &Session) -> UseStateHandle<bool> {
         };
         let leave = {
             let hovering = hovering.clone();
-            dom::Listener::new(&window, "dragleave", move |e| {
+            dom::listen(&window, "dragleave", move |e| {
                 // leaving the window, not one element for another
                 if e.unchecked_into::<DragEvent>().related_target().is_none() {
                     hovering.set(false);
@@ -227,7 +227,7 @@ fn use_drop(session: &Session) -> UseStateHandle<bool> {
         };
         let dropped = {
             let session = session.clone();
-            dom::Listener::new(&window, "drop", move |e| {
+            dom::listen(&window, "drop", move |e| {
                 let e: DragEvent = e.unchecked_into();
                 hovering.set(false);
                 if let Some(transfer) = e.data_transfer() {
@@ -236,7 +236,7 @@ fn use_drop(session: &Session) -> UseStateHandle<bool> {
                 }
             })
         };
-        let pasted = dom::Listener::new(&window, "paste", move |e| {
+        let pasted = dom::listen(&window, "paste", move |e| {
             let e: ClipboardEvent = e.unchecked_into();
             // text pasted into a field is none of our business
             if let Some(transfer) = e.clipboard_data()

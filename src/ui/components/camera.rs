@@ -35,7 +35,7 @@ pub fn CameraCard(props: &CameraCardProps) -> Html {
             let video: Option<Rc<Video>> =
                 element.cast::<HtmlVideoElement>().map(|e| Rc::new(Video::start(&session, e, *facing)));
             // a camera nobody looks at is off
-            let hidden = dom::Listener::new(&dom::document(), "visibilitychange", move |_| {
+            let hidden = dom::listen(&dom::document(), "visibilitychange", move |_| {
                 if dom::document().hidden() {
                     session.act(Action::StopCamera);
                 }

@@ -3,6 +3,8 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use gloo::events::{EventListener, EventListenerOptions};
+use gloo::timers::callback::Timeout;
 use wasm_bindgen::prelude::*;
 use web_sys::{Blob, BlobPropertyBag, Document, EventTarget, HtmlAnchorElement, Url, Window};
 
@@ -33,36 +35,29 @@ pub fn next_frame(then: impl FnOnce() + 'static) {
             }
         })
     };
-    let (frame, timeout) = (once(then.clone()), once(then));
+    let (frame, timeout) = (once(then.clone()), then);
     let _ = window().request_animation_frame(frame.unchecked_ref());
-    let _ = window().set_timeout_with_callback_and_timeout_and_arguments_0(timeout.unchecked_ref(), 200);
+    later(200, move || {
+        let then = timeout.borrow_mut().take();
+        if let Some(then) = then {
+            then();
+        }
+    });
 }
 
 /// Calls `then` after some milliseconds.
-pub fn later(millis: i32, then: impl FnOnce() + 'static) {
-    let then = Closure::once_into_js(then);
-    let _ = window().set_timeout_with_callback_and_timeout_and_arguments_0(then.unchecked_ref(), millis);
+pub fn later(millis: u32, then: impl FnOnce() + 'static) {
+    Timeout::new(millis, then).forget();
 }
 
-/// A listener that ends when it is dropped.
-pub struct Listener {
-    target: EventTarget,
+/// Hears an event until the listener is dropped; `heard` may prevent the browser's own way.
+pub fn listen(
+    target: &EventTarget,
     event: &'static str,
-    callback: Closure<dyn FnMut(web_sys::Event)>,
-}
-
-impl Listener {
-    pub fn new(target: &EventTarget, event: &'static str, heard: impl FnMut(web_sys::Event) + 'static) -> Self {
-        let callback = Closure::new(heard);
-        let _ = target.add_event_listener_with_callback(event, callback.as_ref().unchecked_ref());
-        Self { target: target.clone(), event, callback }
-    }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        let _ = self.target.remove_event_listener_with_callback(self.event, self.callback.as_ref().unchecked_ref());
-    }
+    mut heard: impl FnMut(web_sys::Event) + 'static,
+) -> EventListener {
+    let options = EventListenerOptions::enable_prevent_default();
+    EventListener::new_with_options(target, event, options, move |e| heard(e.clone()))
 }
 
 /// Offers a text as a file to save.

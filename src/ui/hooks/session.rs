@@ -20,12 +20,12 @@ use crate::link::page_side::{Heard, WorkerLink};
 use crate::protocol::{Event, ImageId, JobId, MAX_FILE_BYTES, Pixels, Request};
 
 /// Between two looks of the watchdog.
-const WATCH_MILLIS: i32 = 5_000;
+const WATCH_MILLIS: u32 = 5_000;
 /// Looks without any word from a busy worker after which it counts as hung: 60 s. Looks are counted, not time, because a
 /// sleeping laptop's clock runs on.
 const WATCH_LOOKS: u32 = 12;
 /// Before a worker is started again, so that a broken one does not spin.
-const RESPAWN_MILLIS: i32 = 250;
+const RESPAWN_MILLIS: u32 = 250;
 
 /// Where frames come from while a camera runs: called with what to do with the bitmap.
 pub type FrameSource = Rc<dyn Fn(Box<dyn FnOnce(Option<ImageBitmap>)>)>;
@@ -93,7 +93,7 @@ impl Session {
         self.spawn();
         self.watch();
         let session = self.clone();
-        let listener = dom::Listener::new(&dom::window(), "hashchange", move |_| {
+        let listener = dom::listen(&dom::window(), "hashchange", move |_| {
             let fragment = dom::window().location().hash().unwrap_or_default();
             if fragment.trim_start_matches('#') != *session.0.fragment.borrow() {
                 session.act(Action::OpenLink(fragment));
@@ -216,7 +216,7 @@ impl Session {
             let looks = if busy { session.0.silent_looks.get() + 1 } else { 0 };
             session.0.silent_looks.set(looks);
             if looks >= WATCH_LOOKS {
-                session.die(format!("no answer for {} s", WATCH_LOOKS * WATCH_MILLIS as u32 / 1000));
+                session.die(format!("no answer for {} s", WATCH_LOOKS * WATCH_MILLIS / 1000));
             }
             session.watch();
         });
