@@ -304,3 +304,47 @@ impl Event {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The wire's text form gives every number back to the bit.
+    #[test]
+    fn messages_survive_the_wire() {
+        let score = Score {
+            value: 0.1 + 0.2,
+            margin: -2.109_123_4,
+            nearest: 1,
+            cosines: vec![f32::MIN_POSITIVE, 0.999_999_94],
+            probabilities: vec![1.0 / 3.0, 0.0],
+        };
+        let picture = PictureInfo { width: 1, height: u32::MAX, format: "JPEG".into(), decoder: Decoder::Browser };
+        let timings = Timings { decode_millis: Some(0.1), ..Timings::default() };
+        let (job, image) = (JobId(u32::MAX), ImageId(7));
+        let events = [
+            Event::Scored { job, image, score: score.clone(), picture, timings },
+            Event::Rescored { job, scores: vec![(image, score.clone())] },
+            Event::FrameScored { job, score, timings },
+            Event::Failed { job, image: None, stage: Stage::Format, message: "\"quoted\"\u{2028}ß".into() },
+            Event::Loading { job, received: u64::MAX, total: None },
+        ];
+        for event in events {
+            let text = serde_json::to_string(&event).expect("plain data");
+            assert_eq!(serde_json::from_str::<Event>(&text).expect("its own text"), event);
+            assert_eq!(event.job(), job);
+        }
+        let pixels = Pixels::Rgba { width: 3, height: 4, by: Decoder::Camera };
+        for request in [Request::Setup { job, setup: Setup::default() }, Request::Score { job, image, pixels }] {
+            let text = serde_json::to_string(&request).expect("plain data");
+            assert_eq!(serde_json::from_str::<Request>(&text).expect("its own text"), request);
+        }
+        assert!(serde_json::from_str::<Event>(r#"{"Scored":{"job":1}}"#).is_err());
+    }
+
+    #[test]
+    fn a_score_on_the_threshold_is_normal() {
+        let score = Score { value: 0.5, margin: 0.0, nearest: 0, cosines: vec![], probabilities: vec![] };
+        assert!(!score.is_anomalous(0.5) && score.is_anomalous(0.499));
+    }
+}
