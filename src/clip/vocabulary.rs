@@ -14,6 +14,8 @@ pub const VOCABULARY_KEY: &str = "oddlens.vocabulary";
 const MOST_SUGGESTIONS: usize = 3;
 /// Jaro-Winkler similarity from which a name counts as near.
 const NEAR: f64 = 0.82;
+/// The same where no name is near: then the least far are offered.
+const FAR: f64 = 0.6;
 /// Letters of a common ending from which two names count as near: English compounds say last what a thing is ("-scope").
 const ENDING: usize = 5;
 
@@ -60,12 +62,13 @@ impl Vocabulary {
         std::iter::once(name).chain(singulars).find(|n| names.contains(n))
     }
 
-    /// Known names near an unknown one, best first: those that share a word with it, then those that are spelled or end like it.
+    /// Known names near an unknown one, best first: those that share a word with it, then those that are spelled or end like it;
+    /// where there are none, those whose spelling is least unlike.
     pub fn nearest(&self, name: &str) -> Vec<String> {
         let Some(names) = &self.names else { return Vec::new() };
         let name = plain(name);
         let words: BTreeSet<&str> = name.split(' ').filter(|w| w.len() > 2).collect();
-        let mut near: Vec<(f64, &String)> = Vec::new();
+        let (mut near, mut far) = (Vec::<(f64, &String)>::new(), Vec::new());
         for known in names {
             let shared = known.split(' ').filter(|w| words.contains(w)).count();
             let whole = if shared == known.split(' ').count() { 1.0 } else { 0.0 };
@@ -73,8 +76,11 @@ impl Vocabulary {
             let ending = name.chars().rev().zip(known.chars().rev()).take_while(|(a, b)| a == b).count();
             if shared > 0 || spelled >= NEAR || ending >= ENDING {
                 near.push((shared as f64 + whole + spelled, known));
+            } else if spelled >= FAR {
+                far.push((spelled, known));
             }
         }
+        let mut near = if near.is_empty() { far } else { near };
         near.sort_by(|a, b| b.0.total_cmp(&a.0));
         near.into_iter().take(MOST_SUGGESTIONS).map(|(_, n)| n.clone()).collect()
     }
@@ -129,6 +135,8 @@ mod tests {
         assert_eq!(small().nearest("teapott"), ["teapot"]);
         let scopes = Vocabulary::closed(&["telescope", "microscope", "rope", "dog"]);
         assert_eq!(scopes.nearest("oscilloscope"), ["microscope", "telescope"]);
+        // nothing near, so the least far; and not even that for what is like no name
+        assert_eq!(small().nearest("dagger")[0], "dog");
         assert_eq!(small().nearest("zxqvw"), [""; 0]);
         assert_eq!(Vocabulary::default().nearest("zxqvw"), [""; 0]);
     }
