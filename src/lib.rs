@@ -37,7 +37,7 @@
 //!
 //! # Recipes
 //! * A scoring method: one file in `score/`, one line in `METHODS`, an example worked by hand.
-//! * A kernel: the scalar contract, shapes, the tests of `tests/kernels.rs`, a file per instruction set, then `kernels::all`.
+//! * A kernel: the scalar contract, shapes, the tests of `tests/kernels.rs`, a file per instruction set, then the product's `all`.
 //! * A model format: a reader that is total on hostile input, recognition by content, a reference test, a line in
 //!   `weights/README.md`.
 #![deny(unsafe_code)]

@@ -6,29 +6,22 @@ mod random_clip;
 #[test]
 fn rust_and_python_make_the_same_numbers() {
     let cases = random_clip::cases();
-    assert_eq!(cases.len(), 10);
+    assert_eq!(cases.len(), 20);
     for case in &cases {
         random_clip::assert_same_as_python(case);
     }
 }
 
 #[test]
-fn planting_changes_four_channels_of_writers_and_all_gains_of_readers() {
-    let (plain, planted) = (random_clip::case("odd-widths", false), random_clip::case("odd-widths", true));
+fn planting_changes_four_channels_of_what_writes_to_the_stream() {
+    let (plain, planted) =
+        (random_clip::case("odd-widths", "strong", false), random_clip::case("odd-widths", "strong", true));
     for (name, shape) in plain.shapes() {
         let writes = ["_embedding", "out_proj", "fc2"].iter().any(|p| name.contains(p));
-        let reads = name.contains("norm") && name.ends_with(".weight") && !name.contains("pre_layrnorm");
         let (a, b) = (plain.tensor(&name, &shape), planted.tensor(&name, &shape));
         let width = if name.starts_with("vision_model") { 72 } else { 40 };
-        let (grown, shrunk) = a
-            .iter()
-            .zip(&b)
-            .fold((0, 0), |(g, s), (x, y)| (g + usize::from(y.abs() > x.abs()), s + usize::from(y.abs() < x.abs())));
-        let expected = match (writes, reads) {
-            (true, _) => (4 * a.len() / width, 0),
-            (_, true) => (width - 4, 4),
-            _ => (0, 0),
-        };
-        assert_eq!((grown, shrunk), expected, "{name}");
+        let changed = a.iter().zip(&b).filter(|(x, y)| x != y).count();
+        assert_eq!(changed, if writes { 4 * a.len() / width } else { 0 }, "{name}");
+        assert!(a.iter().zip(&b).all(|(x, y)| x == y || *y == x * 50.0), "{name}");
     }
 }

@@ -49,12 +49,19 @@ pub struct Config {
 /// Sizes beyond this are no CLIP's.
 const LARGEST: usize = 1 << 17;
 /// A layer with more inputs than this cannot be summed in 32 bits; the largest CLIPs published stay below it.
-const MOST_INPUTS: usize = crate::kernels::pack::MAX_K;
+const MOST_INPUTS: usize = crate::kernels::MAX_K;
 
 impl Config {
     /// Patches in a picture.
     pub fn patches(&self) -> usize {
         (self.image_size / self.patch_size).pow(2)
+    }
+
+    /// Products of the linear layers for one picture.
+    pub fn image_macs(&self) -> usize {
+        let v = &self.vision;
+        let a_token = v.layers * (4 * v.width * v.width + 2 * v.width * v.mlp);
+        (self.patches() + 1) * a_token + self.patches() * 3 * self.patch_size.pow(2) * v.width
     }
 
     /// From the shapes of its tensors, and its own keys or else `json` (a `config.json` beside it).

@@ -4,9 +4,212 @@
 //! integers (`quant`); norms, attention and activations in f32 (`kernels::vector`).
 
 use super::config::{Activation, TowerConfig};
-use crate::kernels::{Kernel, vector};
-use crate::quant::{QMatrix, Scratch};
-use crate::weights::{Checkpoint, WeightsError};
+use crate::kernels::{Kernels, vector};
+use crate::quant::{Exact, Precision, QMatrix, Scratch};
+use crate::weights::{Checkpoint, Value, WeightsError};
+
+/// Where a tower's weights come from and how its linear layers are to run.
+pub struct Source<'a> {
+    pub checkpoint: &'a Checkpoint,
+    pub kernels: &'a Kernels,
+    /// Activations of 7 bits instead of 12.
+    pub fast: bool,
+    /// Channels of the residual stream that are far larger than the rest: they stay in f32.
+    pub large: Vec<usize>,
+}
+
+/// A linear layer's place.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// From the residual stream, normalised, to something else.
+    ReadsStream,
+    /// From pixels or from attention to the stream.
+    WritesStream,
+    /// From a GELU to the stream.
+    ActivationToStream,
+    /// From the stream to an embedding: small and last, so always fine.
+    Last,
+}
+
+impl Place {
+    pub fn reads_stream(self) -> bool {
+        matches!(self, Place::ReadsStream | Place::Last)
+    }
+}
+
+impl Source<'_> {
+    fn precision(&self, place: Place) -> Precision {
+        match place {
+            _ if !self.fast => Precision::Bits12,
+            Place::Last => Precision::Bits12,
+            Place::ActivationToStream => Precision::Bits7OneSided,
+            Place::ReadsStream | Place::WritesStream => Precision::Bits7,
+        }
+    }
+
+    /// A layer of these `weights` `[n,k]`.
+    fn matrix(&self, weights: &[f32], bias: Option<&[f32]>, (n, k): (usize, usize), place: Place) -> QMatrix {
+        let large = self.large.clone();
+        let exact = if place.reads_stream() {
+            Exact { inputs: large, outputs: Vec::new() }
+        } else {
+            Exact { inputs: Vec::new(), outputs: large }
+        };
+        QMatrix::new(weights, bias, (n, k), self.precision(place), exact, self.kernels)
+    }
+
+    /// `{name}.weight` `[n,k]`, with the rows or columns of the large channels as they were before the file's rounding, where it keeps them.
+    fn weight(&self, name: &str, (n, k): (usize, usize), place: Place) -> Result<Vec<f32>, WeightsError> {
+        let mut weight = self.checkpoint.f32(&format!("{name}.weight"), &[n, k])?;
+        let exact = exact_name(name, if place.reads_stream() { "inputs" } else { "outputs" });
+        if self.large.is_empty() || self.checkpoint.shape(&exact).is_none() {
+            return Ok(weight);
+        }
+        let length = if place.reads_stream() { n } else { k };
+        let kept = self.checkpoint.f32(&exact, &[self.large.len(), length])?;
+        for (&channel, kept) in self.large.iter().zip(kept.chunks_exact(length)) {
+            if place.reads_stream() {
+                kept.iter().enumerate().for_each(|(c, &v)| weight[c * k + channel] = v);
+            } else {
+                weight[channel * k..(channel + 1) * k].copy_from_slice(kept);
+            }
+        }
+        Ok(weight)
+    }
+
+    /// Reads `{name}.weight` `[n,k]` and, where it is `biased`, `{name}.bias`.
+    ///
+    /// # Errors
+    /// When a tensor is missing or has another shape.
+    pub fn linear(
+        &self,
+        name: &str,
+        shape: (usize, usize),
+        biased: bool,
+        place: Place,
+    ) -> Result<QMatrix, WeightsError> {
+        let weight = self.weight(name, shape, place)?;
+        let bias = if biased { Some(self.checkpoint.f32(&format!("{name}.bias"), &[shape.0])?) } else { None };
+        Ok(self.matrix(&weight, bias.as_deref(), shape, place))
+    }
+}
+
+/// How many channels of a stream may be large: one in 32, or eight of a narrow one.
+fn most_large(width: usize) -> usize {
+    (width / 32).max(8).min(width - 1)
+}
+
+/// The key under which our GGUF keeps what [`large_channels`] found before rounding.
+pub fn large_key(prefix: &str) -> String {
+    format!("oddlens.{prefix}.large_channels")
+}
+
+/// Where our GGUF keeps the exact columns (`inputs`) or rows (`outputs`) of a rounded matrix, one a row.
+pub fn exact_name(name: &str, side: &str) -> String {
+    format!("{name}.weight.exact_{side}")
+}
+
+/// The channels of the residual stream of the tower `{prefix}.encoder` that stand out by what writes to them: the rows `embeddings` that
+/// begin the stream (tensors of `width` columns, or of `width` rows), and each layer's outputs.
+///
+/// Trained CLIPs have a few (Sun et al. 2024, "Massive Activations in Large Language Models", find the same in ViTs and language
+/// models). Rounded with the rest they would cost it most of its bits; and since they make up most of the stream's length, their
+/// own rounding would be most of the error.
+///
+/// # Errors
+/// When a tensor is missing or has another shape.
+pub fn large_channels(
+    checkpoint: &Checkpoint,
+    prefix: &str,
+    config: &TowerConfig,
+    embeddings: &[(&str, [usize; 2])],
+) -> Result<Vec<usize>, WeightsError> {
+    /// In amplitude; four times what the largest of a thousand Gaussian channels reaches by chance.
+    const FAR: f32 = 8.0;
+
+    let w = config.width;
+    if let Some(Value::Integers(channels)) = checkpoint.metadata.get(&large_key(prefix)) {
+        let known: Vec<usize> = channels.iter().filter_map(|&c| usize::try_from(c).ok()).filter(|&c| c < w).collect();
+        if known.len() != channels.len() || known.len() > most_large(w) || !known.is_sorted_by(|a, b| a < b) {
+            let message = format!("{}: expected channels of {w}, ascending, got {channels:?}", large_key(prefix));
+            return Err(WeightsError::NotClip(message));
+        }
+        return Ok(known);
+    }
+    let mut energy = vec![0f32; w];
+    let mut add = |name: &str, [rows, columns]: [usize; 2]| -> Result<(), WeightsError> {
+        let values = checkpoint.f32(name, &[rows, columns])?;
+        if columns == w && rows != w {
+            let rows = rows as f32;
+            values.chunks_exact(w).for_each(|row| energy.iter_mut().zip(row).for_each(|(e, v)| *e += v * v / rows));
+        } else {
+            energy.iter_mut().zip(values.chunks_exact(columns)).for_each(|(e, row)| *e += vector::dot(row, row));
+        }
+        Ok(())
+    };
+    for &(name, shape) in embeddings {
+        add(name, shape)?;
+    }
+    for i in 0..config.layers {
+        let name = |part: &str| format!("{prefix}.encoder.layers.{i}.{part}");
+        add(&name("self_attn.out_proj.weight"), [w, w])?;
+        add(&name("mlp.fc2.weight"), [w, config.mlp])?;
+    }
+    let mut sorted = energy.clone();
+    sorted.sort_by(f32::total_cmp);
+    let limit = sorted[w / 2] * FAR * FAR;
+    let limit = limit.max(sorted[w - 1 - most_large(w)]);
+    Ok((0..w).filter(|&c| energy[c] > limit).collect())
+}
+
+/// What a file with rounded weights must keep beside them for the large channels of one tower: their key, and the rows or columns of
+/// every matrix that writes or reads the stream (`begin_and_end` are those outside of the layers). Nothing where none is large.
+///
+/// # Errors
+/// When a tensor is missing or has another shape.
+pub fn exact_parts(
+    checkpoint: &Checkpoint,
+    prefix: &str,
+    config: &TowerConfig,
+    large: &[usize],
+    begin_and_end: &[(String, (usize, usize), Place)],
+) -> Result<ExactParts, WeightsError> {
+    if large.is_empty() {
+        return Ok(ExactParts::default());
+    }
+    let (w, mlp) = (config.width, config.mlp);
+    let mut matrices = begin_and_end.to_vec();
+    for i in 0..config.layers {
+        let mut add = |part: &str, shape, place| {
+            matrices.push((format!("{prefix}.encoder.layers.{i}.{part}"), shape, place));
+        };
+        for part in ["q_proj", "k_proj", "v_proj"] {
+            add(&format!("self_attn.{part}"), (w, w), Place::ReadsStream);
+        }
+        add("self_attn.out_proj", (w, w), Place::WritesStream);
+        add("mlp.fc1", (mlp, w), Place::ReadsStream);
+        add("mlp.fc2", (w, mlp), Place::ActivationToStream);
+    }
+    let mut tensors = Vec::new();
+    for (name, (n, k), place) in matrices {
+        let weight = checkpoint.f32(&format!("{name}.weight"), &[n, k])?;
+        let (side, length, values): (_, _, Vec<f32>) = if place.reads_stream() {
+            ("inputs", n, large.iter().flat_map(|&i| (0..n).map(move |c| c * k + i)).map(|at| weight[at]).collect())
+        } else {
+            ("outputs", k, large.iter().flat_map(|&c| &weight[c * k..(c + 1) * k]).copied().collect())
+        };
+        tensors.push((exact_name(&name, side), vec![large.len(), length], values));
+    }
+    let channels = large.iter().map(|&c| c as i64).collect();
+    Ok(ExactParts { keys: vec![(large_key(prefix), Value::Integers(channels))], tensors })
+}
+
+/// Keys and f32 tensors to add to a file.
+#[derive(Clone, Debug, Default)]
+pub struct ExactParts {
+    pub keys: Vec<(String, Value)>,
+    pub tensors: Vec<(String, Vec<usize>, Vec<f32>)>,
+}
 
 /// Gain and bias of a layer norm.
 #[derive(Clone, Debug)]
@@ -38,24 +241,22 @@ impl Norm {
     }
 }
 
-/// Reads `{name}.weight` `[n,k]`, with `{name}.bias` where it is said to have one.
-///
-/// # Errors
-/// When a tensor is missing or has another shape.
-pub fn linear(checkpoint: &Checkpoint, name: &str, n: usize, k: usize, biased: bool) -> Result<QMatrix, WeightsError> {
-    let weight = checkpoint.f32(&format!("{name}.weight"), &[n, k])?;
-    let bias = if biased { Some(checkpoint.f32(&format!("{name}.bias"), &[n])?) } else { None };
-    Ok(QMatrix::new(&weight, bias.as_deref(), n, k))
-}
-
 struct Block {
     norm1: Norm,
-    /// Queries, keys and values in one product: `[3 width, width]`.
-    qkv: QMatrix,
+    /// `[width, width]`.
+    q: QMatrix,
+    /// Keys and values in one product: `[2 width, width]`.
+    kv: QMatrix,
     out: QMatrix,
     norm2: Norm,
     fc1: QMatrix,
     fc2: QMatrix,
+}
+
+impl Block {
+    fn linears(&self) -> [&QMatrix; 5] {
+        [&self.q, &self.kv, &self.out, &self.fc1, &self.fc2]
+    }
 }
 
 /// A stack of blocks.
@@ -70,11 +271,11 @@ pub struct Transformer {
 #[derive(Default)]
 struct Buffers {
     normed: Vec<f32>,
-    qkv: Vec<f32>,
+    q: Vec<f32>,
+    kv: Vec<f32>,
     mixed: Vec<f32>,
     hidden: Vec<f32>,
-    keys: Vec<f32>,
-    weights: Vec<f32>,
+    attention: AttentionBuffers,
     scratch: Scratch,
 }
 
@@ -84,7 +285,7 @@ impl Transformer {
     /// # Errors
     /// When a tensor is missing or has another shape.
     pub fn new(
-        checkpoint: &Checkpoint,
+        source: &Source,
         prefix: &str,
         config: &TowerConfig,
         activation: Activation,
@@ -93,52 +294,70 @@ impl Transformer {
         let mut blocks = Vec::new();
         for i in 0..config.layers {
             let name = |part: &str| format!("{prefix}.encoder.layers.{i}.{part}");
-            let (mut weight, mut bias) = (Vec::with_capacity(3 * w * w), Vec::with_capacity(3 * w));
-            for part in ["q_proj", "k_proj", "v_proj"] {
-                weight.extend(checkpoint.f32(&name(&format!("self_attn.{part}.weight")), &[w, w])?);
-                bias.extend(checkpoint.f32(&name(&format!("self_attn.{part}.bias")), &[w])?);
+            let norm = |part: &str| Norm::new(source.checkpoint, &name(part), w, config.epsilon);
+            let (mut weight, mut bias) = (Vec::with_capacity(2 * w * w), Vec::with_capacity(2 * w));
+            for part in ["k_proj", "v_proj"] {
+                weight.extend(source.weight(&name(&format!("self_attn.{part}")), (w, w), Place::ReadsStream)?);
+                bias.extend(source.checkpoint.f32(&name(&format!("self_attn.{part}.bias")), &[w])?);
             }
             blocks.push(Block {
-                norm1: Norm::new(checkpoint, &name("layer_norm1"), w, config.epsilon)?,
-                qkv: QMatrix::new(&weight, Some(&bias), 3 * w, w),
-                out: linear(checkpoint, &name("self_attn.out_proj"), w, w, true)?,
-                norm2: Norm::new(checkpoint, &name("layer_norm2"), w, config.epsilon)?,
-                fc1: linear(checkpoint, &name("mlp.fc1"), mlp, w, true)?,
-                fc2: linear(checkpoint, &name("mlp.fc2"), w, mlp, true)?,
+                norm1: norm("layer_norm1")?,
+                q: source.linear(&name("self_attn.q_proj"), (w, w), true, Place::ReadsStream)?,
+                kv: source.matrix(&weight, Some(&bias), (2 * w, w), Place::ReadsStream),
+                out: source.linear(&name("self_attn.out_proj"), (w, w), true, Place::WritesStream)?,
+                norm2: norm("layer_norm2")?,
+                fc1: source.linear(&name("mlp.fc1"), (mlp, w), true, Place::ReadsStream)?,
+                fc2: source.linear(&name("mlp.fc2"), (w, mlp), true, Place::ActivationToStream)?,
             });
         }
         Ok(Self { blocks, width: w, heads: config.heads, activation })
     }
 
-    /// Runs all blocks over `x` `[t,width]` in place. With `causal`, a token sees itself and those before it.
-    pub fn forward(&self, kernel: Kernel, x: &mut [f32], causal: bool) {
-        let t = x.len() / self.width;
+    /// Runs all blocks over `x` `[t,width]` and returns row `read` of what comes out; the rest of the last block's answer is never
+    /// computed. With `causal`, a token sees itself and those before it.
+    pub fn forward(&self, kernels: &Kernels, x: &mut [f32], causal: bool, read: usize) -> Vec<f32> {
+        let w = self.width;
+        let t = x.len() / w;
         let mut b = Buffers::default();
-        b.normed.resize(x.len(), 0.0);
-        b.qkv.resize(3 * x.len(), 0.0);
-        b.mixed.resize(x.len(), 0.0);
-        for block in &self.blocks {
+        let activation = match self.activation {
+            Activation::QuickGelu => vector::quick_gelu,
+            Activation::Gelu => vector::gelu,
+        };
+        for (i, block) in self.blocks.iter().enumerate() {
+            // rows that are asked
+            let rows = if i + 1 == self.blocks.len() { read..read + 1 } else { 0..t };
+            let m = rows.len();
+            let cells = rows.start * w..rows.end * w;
+            b.normed.resize(t * w, 0.0);
+            b.q.resize(m * w, 0.0);
+            b.kv.resize(2 * t * w, 0.0);
+            b.mixed.resize(m * w, 0.0);
             block.norm1.apply(x, &mut b.normed);
-            block.qkv.apply(kernel, &b.normed, t, &mut b.scratch, &mut b.qkv);
-            attention(&b.qkv, t, self.width, self.heads, causal, &mut b.keys, &mut b.weights, &mut b.mixed);
-            block.out.apply(kernel, &b.mixed, t, &mut b.scratch, &mut b.normed);
-            vector::add(&b.normed, x);
-
-            block.norm2.apply(x, &mut b.normed);
-            b.hidden.resize(t * block.fc1.n(), 0.0);
-            block.fc1.apply(kernel, &b.normed, t, &mut b.scratch, &mut b.hidden);
-            match self.activation {
-                Activation::QuickGelu => vector::quick_gelu(&mut b.hidden),
-                Activation::Gelu => vector::gelu(&mut b.hidden),
+            block.kv.apply(kernels, &b.normed, t, &mut b.scratch, &mut b.kv);
+            if m < t {
+                block.q.quantize(&b.normed[cells.clone()], m, &mut b.scratch);
             }
-            block.fc2.apply(kernel, &b.hidden, t, &mut b.scratch, &mut b.normed);
-            vector::add(&b.normed, x);
+            block.q.apply_quantized(kernels, &b.normed[cells.clone()], m, |_| (), &mut b.scratch, &mut b.q);
+            let first = causal.then_some(rows.start);
+            attention(&b.q, &b.kv, w, self.heads, first, &mut b.attention, &mut b.mixed);
+            let update = &mut b.normed[..m * w];
+            block.out.apply(kernels, &b.mixed, m, &mut b.scratch, update);
+            let x = &mut x[cells];
+            vector::add(update, x);
+
+            block.norm2.apply(x, update);
+            b.hidden.resize(m * block.fc1.n(), 0.0);
+            block.fc1.quantize(update, m, &mut b.scratch);
+            block.fc1.apply_quantized(kernels, update, m, activation, &mut b.scratch, &mut b.hidden);
+            block.fc2.apply(kernels, &b.hidden, m, &mut b.scratch, update);
+            vector::add(update, x);
         }
+        x[read * w..(read + 1) * w].to_vec()
     }
 
     pub fn memory_bytes(&self) -> usize {
         let of = |b: &Block| {
-            [&b.qkv, &b.out, &b.fc1, &b.fc2].iter().map(|q| q.memory_bytes()).sum::<usize>()
+            b.linears().iter().map(|q| q.memory_bytes()).sum::<usize>()
                 + b.norm1.memory_bytes()
                 + b.norm2.memory_bytes()
         };
@@ -146,44 +365,59 @@ impl Transformer {
     }
 }
 
-/// Multi-head attention: `qkv` `[t, 3 width]` to `out` `[t,width]`, heads side by side.
+/// Buffers of [`attention`] for one head.
+#[derive(Default)]
+struct AttentionBuffers {
+    /// `[m,d]`, scaled.
+    queries: Vec<f32>,
+    /// `[d, t padded]`: transposed.
+    keys: Vec<f32>,
+    /// `[t, d padded]`.
+    values: Vec<f32>,
+    /// `[m, t padded]`.
+    weights: Vec<f32>,
+    /// `[m, d padded]`.
+    out: Vec<f32>,
+}
+
+/// Multi-head attention: queries `q` `[m,width]` over keys and values `kv` `[t, 2 width]` to `out` `[m,width]`, heads side by side.
 ///
-/// Keys are transposed per head, so that both products run along contiguous numbers without a horizontal sum.
-#[allow(clippy::too_many_arguments)] // sizes and buffers of one formula
+/// With `causal`, the first query's place among the `t`, each query sees what stands up to its own place.
 fn attention(
-    qkv: &[f32],
-    t: usize,
+    q: &[f32],
+    kv: &[f32],
     width: usize,
     heads: usize,
-    causal: bool,
-    keys: &mut Vec<f32>,
-    weights: &mut Vec<f32>,
+    causal: Option<usize>,
+    b: &mut AttentionBuffers,
     out: &mut [f32],
 ) {
-    let d = width / heads;
+    let (m, t, d) = (q.len() / width, kv.len() / (2 * width), width / heads);
+    let (padded_t, padded_d) = (t.next_multiple_of(vector::COLUMNS), d.next_multiple_of(vector::COLUMNS));
     let scale = 1.0 / (d as f32).sqrt();
-    keys.resize(d * t, 0.0);
-    weights.resize(t, 0.0);
+    b.queries.resize(m * d, 0.0);
+    b.keys.resize(d * padded_t, 0.0);
+    b.values.resize(t * padded_d, 0.0);
+    b.weights.resize(m * padded_t, 0.0);
+    b.out.resize(m * padded_d, 0.0);
     for h in 0..heads {
-        let at = |token: usize, part: usize| token * 3 * width + part * width + h * d;
-        for j in 0..t {
-            for (c, &key) in qkv[at(j, 1)..at(j, 1) + d].iter().enumerate() {
-                keys[c * t + j] = key;
-            }
+        for (queries, q) in b.queries.chunks_exact_mut(d).zip(q.chunks_exact(width)) {
+            queries.iter_mut().zip(&q[h * d..]).for_each(|(to, from)| *to = from * scale);
         }
-        for i in 0..t {
-            let seen = if causal { i + 1 } else { t };
-            let row = &mut weights[..seen];
-            row.fill(0.0);
-            for (c, &q) in qkv[at(i, 0)..at(i, 0) + d].iter().enumerate() {
-                vector::axpy(q * scale, &keys[c * t..c * t + seen], row);
-            }
-            vector::softmax(row);
-            let out = &mut out[i * width + h * d..i * width + (h + 1) * d];
-            out.fill(0.0);
-            for (j, &weight) in row.iter().enumerate() {
-                vector::axpy(weight, &qkv[at(j, 2)..at(j, 2) + d], out);
-            }
+        for (j, kv) in kv.chunks_exact(2 * width).enumerate() {
+            kv[h * d..][..d].iter().enumerate().for_each(|(c, &key)| b.keys[c * padded_t + j] = key);
+            b.values[j * padded_d..][..d].copy_from_slice(&kv[width + h * d..][..d]);
+        }
+        vector::product(&b.queries, &b.keys, d, &mut b.weights);
+        for (i, row) in b.weights.chunks_exact_mut(padded_t).enumerate() {
+            let seen = causal.map_or(t, |first| first + i + 1);
+            vector::softmax(&mut row[..seen]);
+            row[seen..].fill(0.0);
+        }
+        // weights are `[m, t padded]`; what is beyond `t` has no value to be multiplied by
+        vector::product_of(&b.weights, padded_t, &b.values, t, &mut b.out);
+        for (out, from) in out.chunks_exact_mut(width).zip(b.out.chunks_exact(padded_d)) {
+            out[h * d..][..d].copy_from_slice(&from[..d]);
         }
     }
 }
@@ -196,13 +430,16 @@ mod tests {
     #[test]
     fn attention_by_hand() {
         // token 0: q 1, k 0, v 10; token 1: q 1, k ln 3, v 20
-        let qkv = [1.0, 0.0, 10.0, 1.0, 3f32.ln(), 20.0];
-        let (mut keys, mut weights, mut out) = (Vec::new(), Vec::new(), vec![0.0; 2]);
-        attention(&qkv, 2, 1, 1, false, &mut keys, &mut weights, &mut out);
+        let (q, kv) = ([1.0, 1.0], [0.0, 10.0, 3f32.ln(), 20.0]);
+        let (mut buffers, mut out) = (AttentionBuffers::default(), vec![0.0; 2]);
+        attention(&q, &kv, 1, 1, None, &mut buffers, &mut out);
         for v in &out {
             assert!((v - 17.5).abs() < 1e-4, "{out:?}");
         }
-        attention(&qkv, 2, 1, 1, true, &mut keys, &mut weights, &mut out);
+        attention(&q, &kv, 1, 1, Some(0), &mut buffers, &mut out);
         assert!((out[0] - 10.0).abs() < 1e-6 && (out[1] - 17.5).abs() < 1e-4, "{out:?}");
+        // the second query alone
+        attention(&q[1..], &kv, 1, 1, Some(1), &mut buffers, &mut out[..1]);
+        assert!((out[0] - 17.5).abs() < 1e-4, "{out:?}");
     }
 }

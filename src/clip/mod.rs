@@ -18,13 +18,11 @@ pub mod tokenizer;
 pub mod vision;
 pub mod vocabulary;
 
-use std::collections::BTreeMap;
-
 use thiserror::Error;
 
 use crate::embedding::{EmbeddingError, Embeddings};
-use crate::kernels::{self, Kernel};
-use crate::weights::{Checkpoint, Value, WeightsError};
+use crate::kernels::Kernels;
+use crate::weights::{Checkpoint, Value, WeightsError, convert};
 pub use config::{Activation, Config};
 use lexicon::Lexicon;
 use tokenizer::TokenizerError;
@@ -80,11 +78,19 @@ pub trait Encoder: Send + Sync {
 /// Which forward pass to run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Compute {
-    /// 8-bit weights and 12-bit activations, on our kernels.
+    /// 8-bit weights and 12-bit activations (7-bit ones in large image towers), on our kernels.
     #[default]
     Q8,
     /// f32 throughout, on candle: the reference.
     F32,
+}
+
+/// On what the 8-bit towers run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Choice {
+    pub kernels: Kernels,
+    /// Activations of 7 bits in the image tower; `None` leaves it to the tower's size.
+    pub fast: Option<bool>,
 }
 
 /// What a checkpoint does not carry itself and its neighbours may: all of it is optional.
@@ -109,7 +115,7 @@ pub struct Clip {
 }
 
 enum Towers {
-    Q8 { vision: Box<vision::VisionTower>, text: Box<text::TextTower>, kernel: Kernel },
+    Q8 { vision: Box<vision::VisionTower>, text: Box<text::TextTower>, kernels: Kernels },
     F32(Box<reference::Reference>),
 }
 
@@ -119,13 +125,26 @@ impl Clip {
     /// # Errors
     /// When the file holds no usable CLIP, or there are no merge rules to be had.
     pub fn new(checkpoint: &Checkpoint, sidecars: &Sidecars, compute: Compute) -> Result<Self, ClipError> {
+        Self::with_kernels(checkpoint, sidecars, compute, Choice { kernels: Kernels::best(), fast: None })
+    }
+
+    /// [`Clip::new`] on kernels of one's choice; all of them give the same embeddings.
+    ///
+    /// # Errors
+    /// As [`Clip::new`].
+    pub fn with_kernels(
+        checkpoint: &Checkpoint,
+        sidecars: &Sidecars,
+        compute: Compute,
+        choice: Choice,
+    ) -> Result<Self, ClipError> {
         let config = Config::of(checkpoint, sidecars.config.as_deref())?;
         let lexicon = Lexicon::new(checkpoint, sidecars, config.vocabulary)?;
         let towers = match compute {
             Compute::Q8 => Towers::Q8 {
-                vision: Box::new(vision::VisionTower::new(checkpoint, &config)?),
-                text: Box::new(text::TextTower::new(checkpoint, &config)?),
-                kernel: kernels::best(),
+                vision: Box::new(vision::VisionTower::new(checkpoint, &config, &choice)?),
+                text: Box::new(text::TextTower::new(checkpoint, &config, &choice)?),
+                kernels: choice.kernels,
             },
             Compute::F32 => Towers::F32(Box::new(reference::Reference::new(checkpoint, &config)?)),
         };
@@ -139,7 +158,7 @@ impl Clip {
     /// The kernel in use, or `f32-candle`.
     pub fn kernel_name(&self) -> &'static str {
         match &self.towers {
-            Towers::Q8 { kernel, .. } => kernel.name(),
+            Towers::Q8 { kernels, .. } => kernels.name(),
             Towers::F32(_) => "f32-candle",
         }
     }
@@ -165,7 +184,7 @@ impl Clip {
             assert!(!rows.is_empty() && rows.len() <= self.config.context, "a text fits the context");
             assert!(rows.iter().all(|&r| (r as usize) < self.config.vocabulary), "rows are of the table");
             match &self.towers {
-                Towers::Q8 { text, kernel, .. } => values.extend(text.forward(*kernel, rows)),
+                Towers::Q8 { text, kernels, .. } => values.extend(text.forward(kernels, rows)),
                 Towers::F32(reference) => values.extend(reference.text(rows)?),
             }
         }
@@ -173,13 +192,19 @@ impl Clip {
     }
 }
 
-/// The metadata to add for our GGUF of this checkpoint: geometry, merge rules, ids of pruned token rows, vocabulary. What the
-/// file carries itself wins over its neighbours, as it does when a model is loaded.
+/// What our GGUF of this checkpoint holds beside the checkpoint's own keys and tensors: geometry, merge rules, ids of pruned token
+/// rows, vocabulary; and, where its weights are to be rounded, the large channels as they are (see [`layers::large_channels`]). What
+/// the file carries itself wins over its neighbours, as it does when a model is loaded.
 ///
 /// # Errors
 /// When the checkpoint holds no usable CLIP.
-pub fn gguf_metadata(checkpoint: &Checkpoint, sidecars: &Sidecars) -> Result<BTreeMap<String, Value>, ClipError> {
-    let mut keys = Config::of(checkpoint, sidecars.config.as_deref())?.keys();
+pub fn gguf_additions(
+    checkpoint: &Checkpoint,
+    sidecars: &Sidecars,
+    rounded: bool,
+) -> Result<convert::Additions, ClipError> {
+    let config = Config::of(checkpoint, sidecars.config.as_deref())?;
+    let mut keys = config.keys();
     let mut put = |key: &str, value: Option<Value>| {
         if let Some(value) = value.filter(|_| !checkpoint.metadata.contains_key(key)) {
             keys.insert(key.into(), value);
@@ -188,8 +213,20 @@ pub fn gguf_metadata(checkpoint: &Checkpoint, sidecars: &Sidecars) -> Result<BTr
     put(lexicon::MERGES_KEY, sidecars.merges.clone().map(Value::Texts));
     put(lexicon::TOKEN_IDS_KEY, sidecars.token_ids.clone().map(Value::Integers));
     put(vocabulary::VOCABULARY_KEY, sidecars.vocabulary.clone().map(Value::Texts));
-    Ok(keys)
+    let mut additions = convert::Additions { keys, tensors: Vec::new() };
+    // a file that keeps them already keeps them still
+    let fresh = |prefix: &str| rounded && !checkpoint.metadata.contains_key(&layers::large_key(prefix));
+    for (prefix, parts) in [("vision_model", vision::exact as Exact), ("text_model", text::exact)] {
+        if fresh(prefix) {
+            let parts = parts(checkpoint, &config)?;
+            additions.keys.extend(parts.keys);
+            additions.tensors.extend(parts.tensors);
+        }
+    }
+    Ok(additions)
 }
+
+type Exact = fn(&Checkpoint, &Config) -> Result<layers::ExactParts, WeightsError>;
 
 impl Encoder for Clip {
     fn image_size(&self) -> usize {
@@ -209,7 +246,7 @@ impl Encoder for Clip {
         let mut values = Vec::with_capacity(pixels.len() / one * self.config.embed_dim);
         for picture in pixels.chunks_exact(one) {
             match &self.towers {
-                Towers::Q8 { vision, kernel, .. } => values.extend(vision.forward(*kernel, picture)),
+                Towers::Q8 { vision, kernels, .. } => values.extend(vision.forward(kernels, picture)),
                 Towers::F32(reference) => values.extend(reference.image(picture)?),
             }
         }

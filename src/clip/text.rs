@@ -3,9 +3,10 @@
 //! Formulas are those of `CLIPTextTransformer` (transformers, `models/clip/modeling_clip.py`). The tower is causal and read at
 //! the first end token, so what would come after it is never computed.
 
+use super::Choice;
 use super::config::Config;
-use super::layers::{Norm, Transformer, linear};
-use crate::kernels::{Kernel, vector};
+use super::layers::{ExactParts, Norm, Place, Source, Transformer, exact_parts, large_channels};
+use crate::kernels::{Kernels, vector};
 use crate::quant::{QMatrix, Scratch};
 use crate::weights::{Checkpoint, Table, WeightsError};
 
@@ -26,32 +27,37 @@ impl TextTower {
     ///
     /// # Errors
     /// When a tensor is missing or has another shape.
-    pub fn new(checkpoint: &Checkpoint, config: &Config) -> Result<Self, WeightsError> {
+    pub fn new(checkpoint: &Checkpoint, config: &Config, choice: &Choice) -> Result<Self, WeightsError> {
         let w = config.text.width;
         let name = |part: &str| format!("text_model.{part}");
+        let (tokens, positions) =
+            (name("embeddings.token_embedding.weight"), name("embeddings.position_embedding.weight"));
+        let large = large(checkpoint, config)?;
+        // a prompt has few tokens: 12 bits are fast enough, and texts are what 7 bits hurt most
+        let source = Source { checkpoint, kernels: &choice.kernels, fast: false, large };
         Ok(Self {
             width: w,
-            tokens: checkpoint.table(&name("embeddings.token_embedding.weight"), [config.vocabulary, w])?,
-            positions: checkpoint.f32(&name("embeddings.position_embedding.weight"), &[config.context, w])?,
-            transformer: Transformer::new(checkpoint, "text_model", &config.text, config.activation)?,
+            tokens: checkpoint.table(&tokens, [config.vocabulary, w])?,
+            positions: checkpoint.f32(&positions, &[config.context, w])?,
+            transformer: Transformer::new(&source, "text_model", &config.text, config.activation)?,
             final_norm: Norm::new(checkpoint, &name("final_layer_norm"), w, config.text.epsilon)?,
-            projection: linear(checkpoint, "text_projection", config.embed_dim, w, false)?,
+            projection: source.linear("text_projection", (config.embed_dim, w), false, Place::Last)?,
         })
     }
 
     /// Token rows of one text, the end row last, to its projection (not yet of unit length).
-    pub fn forward(&self, kernel: Kernel, rows: &[u32]) -> Vec<f32> {
+    pub fn forward(&self, kernels: &Kernels, rows: &[u32]) -> Vec<f32> {
         let w = self.width;
         let mut x = Vec::with_capacity(rows.len() * w);
         for &row in rows {
             x.extend(self.tokens.row(row as usize));
         }
         vector::add(&self.positions[..x.len()], &mut x);
-        self.transformer.forward(kernel, &mut x, true);
+        let read = self.transformer.forward(kernels, &mut x, true, rows.len() - 1);
         let mut end = vec![0.0; w];
-        self.final_norm.apply(&x[x.len() - w..], &mut end);
+        self.final_norm.apply(&read, &mut end);
         let mut out = vec![0.0; self.projection.n()];
-        self.projection.apply(kernel, &end, 1, &mut Scratch::default(), &mut out);
+        self.projection.apply(kernels, &end, 1, &mut Scratch::default(), &mut out);
         out
     }
 
@@ -61,4 +67,19 @@ impl TextTower {
             + self.transformer.memory_bytes()
             + self.projection.memory_bytes()
     }
+}
+
+/// The large channels of this tower's stream.
+fn large(checkpoint: &Checkpoint, config: &Config) -> Result<Vec<usize>, WeightsError> {
+    let begin = [("text_model.embeddings.position_embedding.weight", [config.context, config.text.width])];
+    large_channels(checkpoint, "text_model", &config.text, &begin)
+}
+
+/// What a rounded file must keep of this tower as it was.
+///
+/// # Errors
+/// When a tensor is missing or has another shape.
+pub fn exact(checkpoint: &Checkpoint, config: &Config) -> Result<ExactParts, WeightsError> {
+    let ends = [("text_projection".into(), (config.embed_dim, config.text.width), Place::Last)];
+    exact_parts(checkpoint, "text_model", &config.text, &large(checkpoint, config)?, &ends)
 }

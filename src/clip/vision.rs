@@ -2,11 +2,16 @@
 //!
 //! Formulas are those of `CLIPVisionTransformer` (transformers, `models/clip/modeling_clip.py`), `pre_layrnorm` spelled as there.
 
+use super::Choice;
 use super::config::Config;
-use super::layers::{Norm, Transformer, linear};
-use crate::kernels::Kernel;
+use super::layers::{ExactParts, Norm, Place, Source, Transformer, exact_parts, large_channels};
+use crate::kernels::Kernels;
 use crate::quant::{QMatrix, Scratch};
 use crate::weights::{Checkpoint, WeightsError};
+
+/// Image towers with at least this many products a picture have activations of 7 bits: they take long enough to be worth it. Below it, as
+/// in the embedded model, 12 bits are fast enough.
+const FAST_FROM_MACS: usize = 1_000_000_000;
 
 /// Weights of the image tower.
 pub struct VisionTower {
@@ -30,40 +35,44 @@ impl VisionTower {
     ///
     /// # Errors
     /// When a tensor is missing or has another shape.
-    pub fn new(checkpoint: &Checkpoint, config: &Config) -> Result<Self, WeightsError> {
+    pub fn new(checkpoint: &Checkpoint, config: &Config, choice: &Choice) -> Result<Self, WeightsError> {
         let (w, p) = (config.vision.width, config.patch_size);
         let name = |part: &str| format!("vision_model.{part}");
         let epsilon = config.vision.epsilon;
+        let positions = name("embeddings.position_embedding.weight");
+        let large = large(checkpoint, config)?;
+        let fast = choice.fast.unwrap_or(config.image_macs() >= FAST_FROM_MACS);
+        let source = Source { checkpoint, kernels: &choice.kernels, fast, large };
         Ok(Self {
             size: config.image_size,
             patch: p,
             width: w,
-            patches: linear(checkpoint, &name("embeddings.patch_embedding"), w, 3 * p * p, false)?,
+            patches: source.linear(&name("embeddings.patch_embedding"), (w, 3 * p * p), false, Place::WritesStream)?,
             class: checkpoint.f32(&name("embeddings.class_embedding"), &[w])?,
-            positions: checkpoint.f32(&name("embeddings.position_embedding.weight"), &[1 + config.patches(), w])?,
+            positions: checkpoint.f32(&positions, &[1 + config.patches(), w])?,
             pre_norm: Norm::new(checkpoint, &name("pre_layrnorm"), w, epsilon)?,
-            transformer: Transformer::new(checkpoint, "vision_model", &config.vision, config.activation)?,
+            transformer: Transformer::new(&source, "vision_model", &config.vision, config.activation)?,
             post_norm: Norm::new(checkpoint, &name("post_layernorm"), w, epsilon)?,
-            projection: linear(checkpoint, "visual_projection", config.embed_dim, w, false)?,
+            projection: source.linear("visual_projection", (config.embed_dim, w), false, Place::Last)?,
         })
     }
 
     /// One picture, normalised pixels `[3,s,s]`, to its projection (not yet of unit length).
-    pub fn forward(&self, kernel: Kernel, pixels: &[f32]) -> Vec<f32> {
+    pub fn forward(&self, kernels: &Kernels, pixels: &[f32]) -> Vec<f32> {
         let w = self.width;
         let mut scratch = Scratch::default();
         let cut = cut_patches(pixels, self.size, self.patch);
         let mut x = vec![0.0; self.positions.len()];
         x[..w].copy_from_slice(&self.class);
-        self.patches.apply(kernel, &cut, x.len() / w - 1, &mut scratch, &mut x[w..]);
+        self.patches.apply(kernels, &cut, x.len() / w - 1, &mut scratch, &mut x[w..]);
         crate::kernels::vector::add(&self.positions, &mut x);
         let mut normed = vec![0.0; x.len()];
         self.pre_norm.apply(&x, &mut normed);
-        self.transformer.forward(kernel, &mut normed, false);
+        let read = self.transformer.forward(kernels, &mut normed, false, 0);
         let mut class = vec![0.0; w];
-        self.post_norm.apply(&normed[..w], &mut class);
+        self.post_norm.apply(&read, &mut class);
         let mut out = vec![0.0; self.projection.n()];
-        self.projection.apply(kernel, &class, 1, &mut scratch, &mut out);
+        self.projection.apply(kernels, &class, 1, &mut scratch, &mut out);
         out
     }
 
@@ -73,6 +82,29 @@ impl VisionTower {
             + self.transformer.memory_bytes()
             + self.projection.memory_bytes()
     }
+}
+
+/// The large channels of this tower's stream.
+fn large(checkpoint: &Checkpoint, config: &Config) -> Result<Vec<usize>, WeightsError> {
+    let (w, p) = (config.vision.width, config.patch_size);
+    let begin = [
+        ("vision_model.embeddings.patch_embedding.weight", [w, 3 * p * p]),
+        ("vision_model.embeddings.position_embedding.weight", [1 + config.patches(), w]),
+    ];
+    large_channels(checkpoint, "vision_model", &config.vision, &begin)
+}
+
+/// What a rounded file must keep of this tower as it was.
+///
+/// # Errors
+/// When a tensor is missing or has another shape.
+pub fn exact(checkpoint: &Checkpoint, config: &Config) -> Result<ExactParts, WeightsError> {
+    let (w, p) = (config.vision.width, config.patch_size);
+    let ends = [
+        ("vision_model.embeddings.patch_embedding".into(), (w, 3 * p * p), Place::WritesStream),
+        ("visual_projection".into(), (config.embed_dim, w), Place::Last),
+    ];
+    exact_parts(checkpoint, "vision_model", &config.vision, &large(checkpoint, config)?, &ends)
 }
 
 /// Pixels `[3,s,s]` to patches `[(s/p)^2, 3*p*p]`, each in the order of the convolution's weights: channel, row, column.

@@ -1,70 +1,75 @@
 //! Integer matrix products and the f32 vector math around them: the only home of `unsafe` and of intrinsics.
 //!
-//! The product is `acc[m,n] = sum_k a[m,k] * w[n,k]` with activations of 12 bits (`-2047..=2047`, in i16) and weights of 8 bits
-//! (`-127..=127`), in panels and tiles laid out by [`pack`], summed in i32. Every implementation gives the same integers:
-//! [`scalar`] is the truth, the others are held against it. Both WebAssembly (`i32x4.dot_i16x8_s`) and x86 (`vpmaddwd`) multiply
-//! pairs of i16 and add them in one instruction, so 12 bits cost there what 8 would.
+//! There are two products, each a folder with its layout and contract, its scalar truth and a file per instruction set:
+//!
+//! * [`pairs`]: activations of up to 12 bits in i16, two neighbours of `k` multiplied and added at a time (`pmaddwd`,
+//!   `i32x4.dot_i16x8_s`). 12 bits cost there what 8 would.
+//! * [`quads`]: activations of 7 bits in u8, four neighbours of `k` at a time (`pmaddubsw`, `vpdpbusd`, relaxed SIMD): up to twice as
+//!   fast, and coarser.
+//!
+//! Weights have 8 bits (`-127..=127`) in both, sums are i32, and every implementation of a product gives the same integers: the
+//! truth is [`pairs::scalar`] and [`quads::scalar`]. What [`quads`] multiplies, [`pairs`] can multiply too, with the same result.
 //!
 //! It knows nothing of candle, of allocation (all memory comes from the caller) and of errors: lengths are promises of
-//! our own code and are asserted once, in [`Kernel::gemm`].
+//! our own code and are asserted once, where a kernel is called.
 #![allow(unsafe_code)]
 
-pub mod pack;
-pub mod scalar;
+pub mod pairs;
+pub mod quads;
 pub mod shapes;
 pub mod vector;
 
-#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-pub mod wasm128;
-#[cfg(target_arch = "x86_64")]
-pub mod x86_avx2;
+/// Output channels in a panel, in both layouts.
+pub const NR: usize = 8;
+/// Rows in a tile, in both layouts: 5 x 8 sums fill ten vector registers of four, which is what V8 keeps in registers.
+pub const MR: usize = 5;
+/// Largest magnitude of a weight.
+pub const MAX_WEIGHT: i8 = 127;
+/// Most inputs of a product: `2047 * 127 * 8192 < 2^31`.
+pub const MAX_K: usize = 8192;
 
-use pack::{Activations, Weights};
-
-/// One implementation of the integer product.
-#[derive(Clone, Copy)]
-pub struct Kernel {
-    name: &'static str,
-    run: fn(&Weights<'_>, &Activations<'_>, &mut [i32]),
+/// Output channels with their padding.
+pub const fn padded_n(n: usize) -> usize {
+    n.next_multiple_of(NR)
 }
 
-impl Kernel {
-    /// `{isa}-{types}`, for example `simd128-i16i8`.
+/// Rows with their padding.
+pub const fn padded_rows(m: usize) -> usize {
+    m.next_multiple_of(MR)
+}
+
+/// The kernels that a model runs on: one for each product.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Kernels {
+    pub pairs: pairs::Kernel,
+    /// `None` where nothing is faster than [`pairs`](Self::pairs).
+    pub quads: Option<quads::Kernel>,
+}
+
+impl Kernels {
+    /// The truth, which runs everywhere.
+    pub fn scalar() -> Self {
+        Self { pairs: pairs::scalar::KERNEL, quads: Some(quads::scalar::KERNEL) }
+    }
+
+    /// What is fastest on most processors with these instructions.
+    pub fn best() -> Self {
+        let fast = |k: &quads::Kernel| *k != quads::scalar::KERNEL;
+        Self { pairs: pairs::best(), quads: quads::all().last().copied().filter(fast) }
+    }
+
+    /// Every choice that this processor can run, the truth first.
+    pub fn all() -> Vec<Self> {
+        let mut all = Vec::new();
+        for pairs in pairs::all() {
+            all.push(Self { pairs, quads: None });
+            all.extend(quads::all().into_iter().map(|quads| Self { pairs, quads: Some(quads) }));
+        }
+        all
+    }
+
+    /// The name of the kernel that does most of the work of 7-bit layers.
     pub fn name(&self) -> &'static str {
-        self.name
+        self.quads.map_or(self.pairs.name(), |k| k.name())
     }
-
-    /// `out[r * n_padded + c] = sum_k a[r,k] * w[c,k]` for all rows, the padding included.
-    ///
-    /// # Panics
-    /// When the two sides differ in `k`, or `out` is too short.
-    pub fn gemm(&self, weights: &Weights<'_>, activations: &Activations<'_>, out: &mut [i32]) {
-        assert_eq!(weights.k(), activations.k(), "both sides of a product have the same k");
-        assert!(out.len() >= activations.rows() * weights.n(), "room for every sum");
-        (self.run)(weights, activations, out);
-    }
-}
-
-impl std::fmt::Debug for Kernel {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.name)
-    }
-}
-
-/// Every kernel that this processor can run, the slowest (the truth) first.
-pub fn all() -> Vec<Kernel> {
-    #[allow(unused_mut)]
-    let mut kernels = vec![scalar::KERNEL];
-    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-    kernels.push(wasm128::KERNEL);
-    #[cfg(target_arch = "x86_64")]
-    if x86_avx2::available() {
-        kernels.push(x86_avx2::KERNEL);
-    }
-    kernels
-}
-
-/// The fastest kernel that this processor can run.
-pub fn best() -> Kernel {
-    *all().last().expect("the scalar kernel runs everywhere")
 }

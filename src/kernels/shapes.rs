@@ -1,12 +1,12 @@
 //! Shapes `(m, k, n)` that tests and benches use: the edges around each tile, and the products of real models.
 
-use super::pack::{K_STEP, MR, NR};
+use super::{MR, NR, pairs::K_STEP, quads::GROUP};
 
 /// Around every edge: none, one, a tile less one, a tile, a tile and one.
 pub fn edges() -> Vec<(usize, usize, usize)> {
     let mut shapes = Vec::new();
     for m in [0, 1, MR - 1, MR, MR + 1, 2 * MR + 1] {
-        for k in [1, K_STEP - 1, K_STEP, K_STEP + 1, 4 * K_STEP] {
+        for k in [1, K_STEP - 1, K_STEP, K_STEP + 1, GROUP - 1, GROUP, 3 * GROUP + 2] {
             for n in [1, NR - 1, NR, NR + 1, 3 * NR] {
                 shapes.push((m, k, n));
             }

@@ -1,15 +1,23 @@
 //! f32 vector math that the towers need between two products. Plain loops over independent lanes, which the compiler
 //! turns into SIMD on every target; no fused multiply-add and a fixed order of sums, so that all machines agree.
 
+use super::NR;
+use super::quads::{GROUP, QUAD};
+
 /// Lanes that sums are split into; a power of two, so that the order of additions is the same everywhere.
 const LANES: usize = 8;
+
+/// The lanes' sum, in the order that all machines keep to.
+#[inline(always)]
+fn across(lanes: [f32; LANES]) -> f32 {
+    (lanes[0] + lanes[4]) + (lanes[1] + lanes[5]) + ((lanes[2] + lanes[6]) + (lanes[3] + lanes[7]))
+}
 
 /// Sum of `f(x)` over all `x`, in [`LANES`] interleaved partial sums.
 #[inline(always)]
 fn lane_sum(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     let mut lanes = [0f32; LANES];
-    let chunks = x.chunks_exact(LANES);
-    let rest = chunks.remainder();
+    let (chunks, rest) = x.as_chunks::<LANES>();
     for chunk in chunks {
         for (lane, &v) in lanes.iter_mut().zip(chunk) {
             *lane += f(v);
@@ -18,7 +26,7 @@ fn lane_sum(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     for (lane, &v) in lanes.iter_mut().zip(rest) {
         *lane += f(v);
     }
-    (lanes[0] + lanes[4]) + (lanes[1] + lanes[5]) + ((lanes[2] + lanes[6]) + (lanes[3] + lanes[7]))
+    across(lanes)
 }
 
 /// Sum of the numbers.
@@ -26,27 +34,134 @@ pub fn sum(x: &[f32]) -> f32 {
     lane_sum(x, |v| v)
 }
 
-/// Sum of the magnitudes.
-pub fn sum_abs(x: &[f32]) -> f32 {
-    lane_sum(x, f32::abs)
+/// Sum of the products.
+pub fn dot(x: &[f32], y: &[f32]) -> f32 {
+    assert_eq!(x.len(), y.len(), "a product for each number");
+    let mut lanes = [0f32; LANES];
+    let ((x, x_rest), (y, y_rest)) = (x.as_chunks::<LANES>(), y.as_chunks::<LANES>());
+    for (x, y) in x.iter().zip(y) {
+        lanes.iter_mut().zip(x).zip(y).for_each(|((lane, x), y)| *lane += x * y);
+    }
+    lanes.iter_mut().zip(x_rest).zip(y_rest).for_each(|((lane, x), y)| *lane += x * y);
+    across(lanes)
+}
+
+/// The largest sum of squares of a lane of [`super::quads`], of numbers clipped to `-limit..=limit`.
+pub fn largest_lane_square(x: &[f32], limit: f32) -> f32 {
+    let square = |squares: &mut [f32; QUAD], quad: &[f32]| {
+        for (square, v) in squares.iter_mut().zip(quad) {
+            let v = v.abs();
+            let v = if v < limit { v } else { limit };
+            *square += v * v;
+        }
+    };
+    let larger = |largest: f32, s: [f32; QUAD]| {
+        let lane = if s[0] + s[1] > s[2] + s[3] { s[0] + s[1] } else { s[2] + s[3] };
+        if lane > largest { lane } else { largest }
+    };
+    let mut largest = 0f32;
+    let (groups, rest) = x.as_chunks::<GROUP>();
+    for group in groups {
+        let mut squares = [0f32; QUAD];
+        group.as_chunks::<QUAD>().0.iter().for_each(|quad| square(&mut squares, quad));
+        largest = larger(largest, squares);
+    }
+    let mut squares = [0f32; QUAD];
+    rest.chunks(QUAD).for_each(|quad| square(&mut squares, quad));
+    larger(largest, squares)
+}
+
+/// What [`row_stats`] finds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RowStats {
+    pub low: f32,
+    pub high: f32,
+    pub sum_abs: f32,
+    /// As [`largest_lane_square`] without a limit.
+    pub largest_lane_square: f32,
+}
+
+/// [`min_max`], the sum of the magnitudes and [`largest_lane_square`] in one pass. NaN is passed over by the first and spoils the others.
+/// Where the numbers do not fill whole groups, a zero is among those that least and largest are of.
+pub fn row_stats(x: &[f32]) -> RowStats {
+    let (mut low, mut high, mut sums) = ([f32::INFINITY; LANES], [f32::NEG_INFINITY; LANES], [0f32; LANES]);
+    let mut largest = 0f32;
+    let (groups, rest) = x.as_chunks::<GROUP>();
+    let mut last = [0f32; GROUP];
+    last[..rest.len()].copy_from_slice(rest);
+    for (g, group) in groups.iter().chain([&last]).enumerate() {
+        if g == groups.len() && rest.is_empty() {
+            break;
+        }
+        let mut squares = [0f32; LANES];
+        for chunk in group.as_chunks::<LANES>().0 {
+            for i in 0..LANES {
+                let v = chunk[i];
+                low[i] = if v < low[i] { v } else { low[i] };
+                high[i] = if v > high[i] { v } else { high[i] };
+                sums[i] += v.abs();
+                squares[i] += v * v;
+            }
+        }
+        let even = (squares[0] + squares[1]) + (squares[4] + squares[5]);
+        let odd = (squares[2] + squares[3]) + (squares[6] + squares[7]);
+        let lane = if even > odd { even } else { odd };
+        largest = if lane > largest { lane } else { largest };
+    }
+    let low = low.into_iter().fold(f32::INFINITY, f32::min);
+    let high = high.into_iter().fold(f32::NEG_INFINITY, f32::max);
+    RowStats { low, high, sum_abs: across(sums), largest_lane_square: largest }
 }
 
 /// `(minimum, maximum)`; of nothing: `(inf, -inf)`. NaN is passed over.
 pub fn min_max(x: &[f32]) -> (f32, f32) {
     let (mut low, mut high) = ([f32::INFINITY; LANES], [f32::NEG_INFINITY; LANES]);
-    for chunk in x.chunks(LANES) {
-        for (i, &v) in chunk.iter().enumerate() {
-            low[i] = if v < low[i] { v } else { low[i] };
-            high[i] = if v > high[i] { v } else { high[i] };
-        }
+    let mut look = |i: usize, v: f32| {
+        low[i] = if v < low[i] { v } else { low[i] };
+        high[i] = if v > high[i] { v } else { high[i] };
+    };
+    let (chunks, rest) = x.as_chunks::<LANES>();
+    for chunk in chunks {
+        chunk.iter().enumerate().for_each(|(i, &v)| look(i, v));
     }
+    rest.iter().enumerate().for_each(|(i, &v)| look(i, v));
     (low.iter().copied().fold(f32::INFINITY, f32::min), high.iter().copied().fold(f32::NEG_INFINITY, f32::max))
+}
+
+/// `x * inverse_scale` rounded (halves to even) within `low..=high`. NaN gives `low`.
+#[inline(always)]
+pub fn code(x: f32, inverse_scale: f32, low: f32, high: f32) -> i32 {
+    // 1.5 x 2^23: adding it rounds to an integer, which then stands in the low bits
+    const ROUND: f32 = 12_582_912.0;
+    let v = x * inverse_scale;
+    let v = if v > low { v } else { low };
+    let v = if v < high { v } else { high };
+    (v + ROUND).to_bits() as i32 - ROUND.to_bits() as i32
+}
+
+/// [`code`] of each number, plus `centre`, in unsigned bytes.
+pub fn codes(x: &[f32], inverse_scale: f32, centre: u8, out: &mut [u8]) {
+    assert_eq!(x.len(), out.len(), "a code for each number");
+    let (low, high) = (-f32::from(centre), 127.0 - f32::from(centre));
+    let one = |x: f32| (code(x, inverse_scale, low, high) + i32::from(centre)) as u8;
+    let ((x, x_rest), (out, out_rest)) = (x.as_chunks::<16>(), out.as_chunks_mut::<16>());
+    for (x, out) in x.iter().zip(out) {
+        *out = x.map(one);
+    }
+    out_rest.iter_mut().zip(x_rest).for_each(|(out, &x)| *out = one(x));
+}
+
+/// `out = sums * row_scale * scale + bias`.
+#[inline(always)]
+pub fn scaled(sums: &[i32; NR], row_scale: f32, scale: &[f32; NR], bias: &[f32; NR]) -> [f32; NR] {
+    std::array::from_fn(|i| sums[i] as f32 * (row_scale * scale[i]) + bias[i])
 }
 
 /// `e^x` with relative error below 3e-7; below -87 it stays at e^-87 (1.6e-38), above 88 at e^88.
 ///
-/// `x = n ln 2 + r` with `|r| <= ln 2 / 2` (Cody and Waite's split of ln 2), a Taylor polynomial of degree 7 for `e^r`, and
-/// `2^n` put into the exponent's bits.
+/// `x = n ln 2 + r` with `|r| <= ln 2 / 2` (Cody and Waite's split of ln 2), a polynomial of degree 5 for `e^r`, and `2^n` put into
+/// the exponent's bits. The polynomial is `1 + r + r^2 q(r)` with the `q` of least greatest relative error (1.05e-7), found by
+/// reweighted least squares on Chebyshev nodes.
 #[inline(always)]
 pub fn exp(x: f32) -> f32 {
     // 1.5 * 2^23: adding it rounds to an integer, which then stands in the low bits
@@ -58,12 +173,10 @@ pub fn exp(x: f32) -> f32 {
     let shifted = x * std::f32::consts::LOG2_E + ROUND;
     let n = shifted - ROUND;
     let r = (x - n * LN2_HIGH) - n * LN2_LOW;
-    let p = 1.0 / 5040.0;
-    let p = p * r + 1.0 / 720.0;
-    let p = p * r + 1.0 / 120.0;
-    let p = p * r + 1.0 / 24.0;
-    let p = p * r + 1.0 / 6.0;
-    let p = p * r + 0.5;
+    let p = 0.008_312_521;
+    let p = p * r + 0.041_890_16;
+    let p = p * r + 0.166_671_15;
+    let p = p * r + 0.499_992_32;
     let p = p * r + 1.0;
     let p = p * r + 1.0;
     let power = shifted.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127) << 23;
@@ -121,6 +234,48 @@ pub fn softmax(x: &mut [f32]) {
     let scale = 1.0 / sum(x);
     for v in x {
         *v *= scale;
+    }
+}
+
+/// Columns that [`product`] computes at a time: what its second operand and its result must be multiples of.
+pub const COLUMNS: usize = 8;
+
+/// `out[m,n] = a[m,k] b[k,n]`, row-major, `n` a multiple of [`COLUMNS`]. Every sum is taken in the order of `k`.
+pub fn product(a: &[f32], b: &[f32], k: usize, out: &mut [f32]) {
+    product_of(a, k, b, k, out);
+}
+
+/// [`product`] with the first `k` of the `stride` numbers in each row of `a`.
+pub fn product_of(a: &[f32], stride: usize, b: &[f32], k: usize, out: &mut [f32]) {
+    const ROWS: usize = 4;
+    let (m, n) = (a.len() / stride, b.len() / k);
+    assert!(n.is_multiple_of(COLUMNS) && out.len() == m * n && k <= stride, "a [m,k] times b [k,n] is [m,n]");
+    for (a, out) in a.chunks(ROWS * stride).zip(out.chunks_mut(ROWS * n)) {
+        if a.len() == ROWS * stride {
+            rows::<ROWS>(a, stride, b, k, out);
+        } else {
+            a.chunks_exact(stride).zip(out.chunks_exact_mut(n)).for_each(|(a, out)| rows::<1>(a, stride, b, k, out));
+        }
+    }
+}
+
+/// `R` rows of [`product_of`].
+#[inline(always)]
+fn rows<const R: usize>(a: &[f32], stride: usize, b: &[f32], k: usize, out: &mut [f32]) {
+    let n = b.len() / k;
+    let a: [&[f32]; R] = std::array::from_fn(|r| &a[r * stride..][..k]);
+    for column in (0..n).step_by(COLUMNS) {
+        let mut sums = [[0f32; COLUMNS]; R];
+        for (i, b) in b.chunks_exact(n).enumerate() {
+            let b: [f32; COLUMNS] = *b[column..].first_chunk().expect("n is a multiple of the columns");
+            for (sums, a) in sums.iter_mut().zip(a) {
+                let a = a[i];
+                sums.iter_mut().zip(b).for_each(|(sum, b)| *sum += a * b);
+            }
+        }
+        for (r, sums) in sums.iter().enumerate() {
+            out[r * n + column..][..COLUMNS].copy_from_slice(sums);
+        }
     }
 }
 
@@ -185,6 +340,22 @@ mod tests {
     }
 
     #[test]
+    fn products_by_hand() {
+        // rows of a: (1, 2) and a third number that is not meant; b has columns of i and 10 i
+        let a: Vec<f32> = (0..5).flat_map(|r| [1.0 + r as f32, 2.0, 99.0]).collect();
+        let b: Vec<f32> = (0..8).map(|i| i as f32).chain((0..8).map(|i| 10.0 * i as f32)).collect();
+        let mut out = vec![f32::NAN; 40];
+        product_of(&a, 3, &b, 2, &mut out);
+        for (i, v) in out.iter().enumerate() {
+            let (r, c) = ((i / 8) as f32, (i % 8) as f32);
+            assert_eq!(*v, (1.0 + r) * c + 20.0 * c);
+        }
+        assert_eq!(dot(&[1.0; 11], &[2.0; 11]), 22.0);
+        // two lanes: numbers 0, 1, 4, 5, ... and 2, 3, 6, 7, ...
+        assert_eq!(largest_lane_square(&[1.0, 1.0, 3.0, 9.0, -2.0], 4.0), 25.0);
+    }
+
+    #[test]
     fn activations_by_hand() {
         let mut x = [0.0, 1.0, -1.0, 10.0];
         quick_gelu(&mut x);
@@ -201,6 +372,10 @@ mod tests {
     #[test]
     fn sums_and_extremes() {
         let x: Vec<f32> = (1..=21).map(|i| i as f32 * if i % 2 == 0 { -1.0 } else { 1.0 }).collect();
-        assert_eq!((sum(&x), sum_abs(&x), min_max(&x)), (11.0, 231.0, (-20.0, 21.0)));
+        assert_eq!((sum(&x), min_max(&x)), (11.0, (-20.0, 21.0)));
+        let stats = row_stats(&x);
+        assert_eq!((stats.low, stats.high, stats.sum_abs), (-20.0, 21.0, 231.0));
+        assert_eq!(row_stats(&[]).sum_abs, 0.0);
+        assert_eq!(stats.largest_lane_square, largest_lane_square(&x, f32::INFINITY));
     }
 }

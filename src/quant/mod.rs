@@ -1,41 +1,122 @@
 //! Linear layers in 8 bits: f32 weights become a [`QMatrix`], f32 rows go in, f32 rows come out.
 //!
-//! Weights: one scale per output channel, integers in `-127..=127`. Activations: one scale per row, integers in
-//! `-2047..=2047`. The few numbers of a row that stand far out (real CLIPs have such channels) would take the range from all
-//! others; they are clipped to the range, and what the clipping cut off is added afterwards in f32, times the weights as
-//! quantized. To treat outliers apart is the idea of LLM.int8() (Dettmers et al. 2022); the rule for which numbers is ours, and
-//! looks at one row alone, so that the result for a picture does not depend on its batch.
+//! Weights: one scale per output channel, integers in `-127..=127`. Activations: one scale per row, and integers of 12 or of 7 bits
+//! ([`Precision`]). The few numbers of a row that stand far out would take the range from all others; they are clipped to the
+//! range, and what the clipping cut off is added afterwards in f32, times the weights as quantized. To treat outliers apart is
+//! the idea of LLM.int8() (Dettmers et al. 2022); the rule for which numbers is ours, and looks at one row alone, so that the
+//! result for a picture does not depend on its batch.
 //!
-//! Activations of 7 bits, which relaxed SIMD would make faster, were measured first: end to end they lost 3 to 6 times more
-//! than the weights' own 8 bits do (cosine 0.9986 instead of 0.9996 on the random ViT-B/32 of tests/clip.rs).
+//! Some outliers are known beforehand: the few channels of a CLIP's residual stream that are far larger than the rest. What reads or
+//! writes them is [`Exact`]: their inputs and outputs stay in f32, weights included.
 //!
 //! It does not know where weights come from (see `weights`) or what the layers mean (see `clip`).
 
-use crate::kernels::pack::{self, MAX_ACTIVATION, MAX_WEIGHT};
-use crate::kernels::{Kernel, vector};
+use crate::kernels::{self, Kernels, MAX_WEIGHT, NR, pairs, quads, vector};
 
-/// A number is an outlier of its row when it is this many times the mean magnitude of the others (13 standard deviations of a
-/// Gaussian): the others then keep at least seven bits.
-const OUTLIER_RATIO: f32 = 16.0;
-/// At most one number in this many is treated as an outlier; with more, the range is widened instead.
-const OUTLIER_SHARE: usize = 32;
+/// How finely activations are rounded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// `-2047..=2047`: hardly more error than the weights' 8 bits make alone.
+    Bits12,
+    /// 128 steps, for the fastest instructions. Zero lies in the middle, for activations that are negative as often as positive.
+    Bits7,
+    /// 128 steps, for what comes out of a GELU, which is hardly ever below zero.
+    Bits7OneSided,
+}
+
+impl Precision {
+    /// The least and the largest integer, zero being zero.
+    fn range(self) -> (i16, i16) {
+        match self {
+            Precision::Bits12 => (-pairs::MAX_ACTIVATION, pairs::MAX_ACTIVATION),
+            Precision::Bits7 | Precision::Bits7OneSided => {
+                let centre = i16::from(self.centre());
+                (-centre, i16::from(quads::MAX_ACTIVATION) - centre)
+            }
+        }
+    }
+
+    /// What stands for zero in unsigned bytes.
+    fn centre(self) -> u8 {
+        match self {
+            Precision::Bits12 | Precision::Bits7 => 64,
+            // GELU's least value is -0.17, its largest in a row about 3
+            Precision::Bits7OneSided => 8,
+        }
+    }
+
+    fn outliers(self) -> OutlierRule {
+        match self {
+            // 13 standard deviations of a Gaussian: the others then keep at least seven bits
+            Precision::Bits12 => OutlierRule { ratio: 16.0, share: 32 },
+            // five standard deviations, and ten times the mean of what a GELU leaves: beyond, each bit lost is missed. (A ratio of 3.75
+            // for the first brought the strong ViT-B/32 of tests/clip.rs from 0.99928 to 0.99937 only, and cost more than it was worth.)
+            Precision::Bits7 => OutlierRule { ratio: 6.0, share: 128 },
+            Precision::Bits7OneSided => OutlierRule { ratio: 16.0, share: 128 },
+        }
+    }
+}
+
+/// Which numbers of a row are treated apart.
+#[derive(Clone, Copy)]
+struct OutlierRule {
+    /// A number is an outlier when it is this many times the mean magnitude of the others.
+    ratio: f32,
+    /// At most one number in this many is treated so; with more, the range is widened instead.
+    share: usize,
+}
+
+/// Inputs and outputs that are computed in f32.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Exact {
+    /// Columns of the weights.
+    pub inputs: Vec<usize>,
+    /// Rows of the weights.
+    pub outputs: Vec<usize>,
+}
+
+/// What is done to every number of a result: to each apart, whatever slice it comes in.
+pub type Finish = fn(&mut [f32]);
+
+/// Panels whose results are written together: 16 numbers are a line of cache.
+const PANELS: usize = 2;
 
 /// A linear layer `y = x W^T + b` with `W` `[n,k]` in 8 bits, packed for the kernels.
 #[derive(Clone, Debug, PartialEq)]
 pub struct QMatrix {
     n: usize,
     k: usize,
-    packed: Vec<i8>,
-    /// Per output channel.
+    precision: Precision,
+    packed: Packed,
+    /// Per output channel, padded.
     scale: Vec<f32>,
+    /// Padded.
     bias: Vec<f32>,
+    exact: Exact,
+    /// For each exact input, the weights of all outputs.
+    input_weights: Vec<f32>,
+    /// For each exact output, the weights of all inputs.
+    output_weights: Vec<f32>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Packed {
+    Pairs(Vec<i8>),
+    Quads(quads::Weights),
 }
 
 /// Buffers of [`QMatrix::apply`], made once and grown as needed.
 #[derive(Clone, Debug, Default)]
 pub struct Scratch {
-    codes: Vec<i16>,
-    acc: Vec<i32>,
+    pairs: Vec<i16>,
+    quads: Vec<u8>,
+    /// One row without its exact inputs.
+    row: Vec<f32>,
+    codes: Vec<u8>,
+    /// Of [`PANELS`] panels, one after the other.
+    sums: Vec<i32>,
+    /// Their results, `[m][PANELS][NR]`.
+    block: Vec<f32>,
     /// A row is its scale times its codes.
     scales: Vec<f32>,
     outliers: Vec<Outlier>,
@@ -50,23 +131,46 @@ struct Outlier {
 }
 
 impl QMatrix {
-    /// Quantizes row-major `weights` `[n,k]` with an optional bias `[n]`.
+    /// Quantizes row-major `weights` `[n,k]` with an optional bias `[n]`, in the layout of the fastest of `kernels`.
     ///
     /// # Panics
-    /// When a length does not fit, or `k` is beyond [`pack::MAX_K`].
-    pub fn new(weights: &[f32], bias: Option<&[f32]>, n: usize, k: usize) -> Self {
+    /// When a length does not fit, `k` is beyond [`kernels::MAX_K`], or an exact channel is not there.
+    pub fn new(
+        weights: &[f32],
+        bias: Option<&[f32]>,
+        (n, k): (usize, usize),
+        precision: Precision,
+        exact: Exact,
+        kernels: &Kernels,
+    ) -> Self {
         assert_eq!(weights.len(), n * k, "weights are [n,k]");
-        assert!(k <= pack::MAX_K, "sums of {k} products would not fit");
+        assert!(k <= kernels::MAX_K, "sums of {k} products would not fit");
+        let input_weights = exact.inputs.iter().flat_map(|&i| (0..n).map(move |c| weights[c * k + i])).collect();
+        let output_weights = exact.outputs.iter().flat_map(|&c| &weights[c * k..(c + 1) * k]).copied().collect();
         let mut codes = vec![0i8; n * k];
-        let mut scale = Vec::with_capacity(n);
-        for (row, codes) in weights.chunks_exact(k.max(1)).zip(codes.chunks_exact_mut(k.max(1))) {
-            scale.push(quantize_channel(row, codes));
+        let mut scale = vec![0.0; kernels::padded_n(n)];
+        let limit = (precision != Precision::Bits12).then_some(quads::WEIGHT_NORM);
+        let mut row = vec![0.0; k];
+        for (c, codes) in codes.chunks_exact_mut(k.max(1)).enumerate() {
+            if !exact.outputs.contains(&c) {
+                row.copy_from_slice(&weights[c * k..(c + 1) * k]);
+                exact.inputs.iter().for_each(|&i| row[i] = 0.0);
+                scale[c] = quantize_channel(&row, codes, limit);
+            }
         }
-        let bias = bias.map_or_else(|| vec![0.0; n], <[f32]>::to_vec);
-        assert_eq!(bias.len(), n, "one bias for each output channel");
-        let mut packed = vec![0; pack::weights_len(n, k)];
-        pack::pack_weights(&codes, n, k, &mut packed);
-        Self { n, k, packed, scale, bias }
+        let mut padded_bias = vec![0.0; kernels::padded_n(n)];
+        if let Some(bias) = bias {
+            assert_eq!(bias.len(), n, "one bias for each output channel");
+            padded_bias[..n].copy_from_slice(bias);
+        }
+        let packed = if precision == Precision::Bits12 || kernels.quads.is_none() {
+            let mut packed = vec![0; pairs::weights_len(n, k)];
+            pairs::pack_weights(&codes, n, k, &mut packed);
+            Packed::Pairs(packed)
+        } else {
+            Packed::Quads(quads::Weights::pack(&codes, n, k, precision.centre()))
+        };
+        Self { n, k, precision, packed, scale, bias: padded_bias, exact, input_weights, output_weights }
     }
 
     /// Output channels.
@@ -81,108 +185,259 @@ impl QMatrix {
 
     /// Bytes held.
     pub fn memory_bytes(&self) -> usize {
-        self.packed.len() + 8 * self.n
+        let packed = match &self.packed {
+            Packed::Pairs(bytes) => bytes.len(),
+            Packed::Quads(weights) => weights.memory_bytes(),
+        };
+        packed + 8 * self.n + 4 * (self.input_weights.len() + self.output_weights.len())
     }
 
     /// The weight of output `c` and input `i` as the kernels see it.
-    pub fn weight(&self, c: usize, i: usize) -> f32 {
-        f32::from(self.packed[pack::weight_index(pack::padded_k(self.k), c, i)]) * self.scale[c]
+    fn weight(&self, c: usize, i: usize) -> f32 {
+        let code = match &self.packed {
+            Packed::Pairs(bytes) => bytes[pairs::weight_index(pairs::padded_k(self.k), c, i)],
+            Packed::Quads(weights) => weights.get(c, i),
+        };
+        f32::from(code) * self.scale[c]
     }
 
     /// `y[m,n] = x[m,k] W^T + b`, all row-major.
     ///
     /// # Panics
-    /// When a length does not fit.
-    pub fn apply(&self, kernel: Kernel, x: &[f32], m: usize, scratch: &mut Scratch, y: &mut [f32]) {
+    /// When a length does not fit, or `kernels` has no kernel for the layout that [`QMatrix::new`] chose.
+    pub fn apply(&self, kernels: &Kernels, x: &[f32], m: usize, scratch: &mut Scratch, y: &mut [f32]) {
+        self.quantize(x, m, scratch);
+        self.apply_quantized(kernels, x, m, |_| (), scratch, y);
+    }
+
+    /// The first half of [`QMatrix::apply`]. What it leaves in `scratch` serves every layer that reads the same `x` with the same
+    /// precision and exact inputs.
+    ///
+    /// # Panics
+    /// When the length does not fit.
+    pub fn quantize(&self, x: &[f32], m: usize, scratch: &mut Scratch) {
         assert_eq!(x.len(), m * self.k, "the input is [m,k]");
+        self.quantize_rows(x, m, scratch);
+    }
+
+    /// The second half of [`QMatrix::apply`], on the first `m` of the rows that were quantized; `finish` is applied to each number
+    /// of `y` in the end.
+    ///
+    /// # Panics
+    /// As [`QMatrix::apply`].
+    pub fn apply_quantized(
+        &self,
+        kernels: &Kernels,
+        x: &[f32],
+        m: usize,
+        finish: Finish,
+        scratch: &mut Scratch,
+        y: &mut [f32],
+    ) {
+        assert!(x.len() == m * self.k && m <= scratch.scales.len(), "the input is [m,k]");
         assert_eq!(y.len(), m * self.n, "the output is [m,n]");
-        quantize_rows(x, m, self.k, scratch);
-        let weights = pack::Weights::new(&self.packed, self.n, self.k);
-        let activations = pack::Activations::new(&scratch.codes, m, self.k);
-        scratch.acc.resize(activations.rows() * weights.n(), 0);
-        kernel.gemm(&weights, &activations, &mut scratch.acc);
-        for ((y, acc), &row_scale) in
-            y.chunks_exact_mut(self.n.max(1)).zip(scratch.acc.chunks_exact(weights.n().max(1))).zip(&scratch.scales)
-        {
-            for (((y, &acc), &scale), &bias) in y.iter_mut().zip(acc).zip(&self.scale).zip(&self.bias) {
-                *y = acc as f32 * (row_scale * scale) + bias;
+        if y.is_empty() {
+            return;
+        }
+        match &self.packed {
+            Packed::Pairs(bytes) => {
+                let weights = pairs::Weights::new(bytes, self.n, self.k);
+                let codes = std::mem::take(&mut scratch.pairs);
+                let activations = pairs::Activations::new(&codes[..pairs::activations_len(m, self.k)], m, self.k);
+                let panel = |p, sums: &mut [i32]| kernels.pairs.panel(&weights, p, &activations, sums);
+                self.panels(panel, m, finish, scratch, y);
+                scratch.pairs = codes;
+            }
+            Packed::Quads(weights) => {
+                let kernel = kernels.quads.expect("the layout of quads is chosen only where there is a kernel for it");
+                let codes = std::mem::take(&mut scratch.quads);
+                let activations = quads::Activations::new(&codes[..quads::activations_len(m, self.k)], m, self.k);
+                let panel = |p, sums: &mut [i32]| kernel.panel(weights, p, &activations, sums);
+                self.panels(panel, m, finish, scratch, y);
+                scratch.quads = codes;
             }
         }
-        for outlier in &scratch.outliers {
+        if self.is_whole_after_panels(scratch) {
+            return;
+        }
+        for outlier in scratch.outliers.iter().filter(|o| o.row < m) {
             let y = &mut y[outlier.row * self.n..(outlier.row + 1) * self.n];
             for (c, y) in y.iter_mut().enumerate() {
                 *y += outlier.rest * self.weight(c, outlier.input);
             }
         }
+        self.add_exact(x, y);
+        finish(y);
     }
-}
 
-/// Quantizes the weights of one output channel; returns its scale.
-fn quantize_channel(weights: &[f32], codes: &mut [i8]) -> f32 {
-    let (low, high) = vector::min_max(weights);
-    let largest = high.max(-low);
-    if !(largest > 0.0 && largest.is_finite()) {
-        codes.fill(0);
-        return 1.0;
+    /// Whether nothing has to be added to what the kernels give.
+    fn is_whole_after_panels(&self, scratch: &Scratch) -> bool {
+        scratch.outliers.is_empty() && self.exact.inputs.is_empty() && self.exact.outputs.is_empty()
     }
-    let scale = largest / f32::from(MAX_WEIGHT);
-    for (code, &w) in codes.iter_mut().zip(weights) {
-        *code = (w / scale).round().clamp(-127.0, 127.0) as i8;
-    }
-    scale
-}
 
-/// Quantizes and packs `m` rows of `k` numbers into `scratch`.
-fn quantize_rows(x: &[f32], m: usize, k: usize, scratch: &mut Scratch) {
-    scratch.codes.clear();
-    scratch.codes.resize(pack::activations_len(m, k), 0);
-    scratch.scales.clear();
-    scratch.outliers.clear();
-    for (r, row) in x.chunks_exact(k.max(1)).enumerate() {
-        let limit = outlier_limit(row);
-        let (low, high) = vector::min_max(row);
-        let largest = high.max(-low);
-        let scale = largest.min(limit) / f32::from(MAX_ACTIVATION);
-        // a row of zeros, or of numbers too small to be told from them, or a broken one
-        let scale = if scale > 1e-30 && scale.is_finite() { scale } else { 1.0 };
-        scratch.scales.push(scale);
-        let inverse = 1.0 / scale;
-        let mut at = pack::activation_index(pack::padded_k(k), r, 0);
-        for pair in row.chunks(2) {
-            for (j, &v) in pair.iter().enumerate() {
-                scratch.codes[at + j] = code(v, inverse);
+    /// Runs `panel` for all panels and writes their sums `[rows][NR]`, scaled and with their bias, to `y`; finished, where nothing else
+    /// is to be added, while they are in the nearest cache.
+    fn panels(
+        &self,
+        panel: impl Fn(usize, &mut [i32]),
+        m: usize,
+        finish: Finish,
+        scratch: &mut Scratch,
+        y: &mut [f32],
+    ) {
+        let whole = self.is_whole_after_panels(scratch);
+        let one = kernels::padded_rows(m) * NR;
+        let (mut sums, mut block) = (std::mem::take(&mut scratch.sums), std::mem::take(&mut scratch.block));
+        sums.resize(PANELS * one, 0);
+        block.resize(m * PANELS * NR, 0.0);
+        let (scale, bias) = (self.scale.as_chunks::<NR>().0, self.bias.as_chunks::<NR>().0);
+        for first in (0..scale.len()).step_by(PANELS) {
+            let count = PANELS.min(scale.len() - first);
+            sums.chunks_exact_mut(one).take(count).enumerate().for_each(|(i, sums)| panel(first + i, sums));
+            for (r, (out, &row_scale)) in
+                block.as_chunks_mut::<NR>().0.chunks_mut(PANELS).zip(&scratch.scales).enumerate()
+            {
+                for (i, out) in out.iter_mut().take(count).enumerate() {
+                    let sums = &sums[i * one..].as_chunks::<NR>().0[r];
+                    *out = vector::scaled(sums, row_scale, &scale[first + i], &bias[first + i]);
+                }
             }
-            at += 2 * pack::MR;
+            if whole {
+                finish(&mut block);
+            }
+            for (y, out) in y.chunks_exact_mut(self.n).zip(block.as_chunks::<{ PANELS * NR }>().0) {
+                let y = &mut y[first * NR..];
+                match y.first_chunk_mut::<{ PANELS * NR }>() {
+                    Some(y) => *y = *out,
+                    None => y.copy_from_slice(&out[..y.len()]),
+                }
+            }
         }
-        if largest > limit {
-            for (input, &v) in row.iter().enumerate() {
-                if v.abs() > limit {
-                    let rest = v - scale * f32::from(code(v, inverse));
-                    scratch.outliers.push(Outlier { row: r, input, rest });
+        (scratch.sums, scratch.block) = (sums, block);
+    }
+
+    /// Adds what the exact inputs contribute; computes the exact outputs.
+    fn add_exact(&self, x: &[f32], y: &mut [f32]) {
+        if self.exact.inputs.is_empty() && self.exact.outputs.is_empty() {
+            return;
+        }
+        for (x, y) in x.chunks_exact(self.k).zip(y.chunks_exact_mut(self.n)) {
+            for (&input, weights) in self.exact.inputs.iter().zip(self.input_weights.chunks_exact(self.n)) {
+                vector::axpy(x[input], weights, y);
+            }
+            for (&output, weights) in self.exact.outputs.iter().zip(self.output_weights.chunks_exact(self.k)) {
+                y[output] = vector::dot(x, weights) + self.bias[output];
+            }
+        }
+    }
+
+    /// Quantizes and packs `m` rows of `k` numbers into `scratch`.
+    fn quantize_rows(&self, x: &[f32], m: usize, scratch: &mut Scratch) {
+        let (low, high) = self.precision.range();
+        let (low, high) = (f32::from(low), f32::from(high));
+        let quads = matches!(self.packed, Packed::Quads(_));
+        if quads {
+            scratch.quads.resize(quads::activations_len(m, self.k), 0);
+        } else {
+            scratch.pairs.clear();
+            scratch.pairs.resize(pairs::activations_len(m, self.k), 0);
+        }
+        scratch.scales.clear();
+        scratch.outliers.clear();
+        for (r, row) in x.chunks_exact(self.k.max(1)).enumerate() {
+            let row = if self.exact.inputs.is_empty() {
+                row
+            } else {
+                scratch.row.clear();
+                scratch.row.extend_from_slice(row);
+                self.exact.inputs.iter().for_each(|&i| scratch.row[i] = 0.0);
+                &scratch.row
+            };
+            let stats = vector::row_stats(row);
+            let limit = outlier_limit(row, stats.sum_abs, self.precision.outliers());
+            let (least, most) = (stats.low, stats.high);
+            let mut scale = (most.min(limit) / high).max(least.max(-limit) / low);
+            if self.precision != Precision::Bits12 {
+                // rounding changes the norm of a lane's 32 numbers by at most half the root of 32
+                const ROUNDING: f32 = 2.829;
+                let outliers = most.max(-least) > limit;
+                let square = if outliers { vector::largest_lane_square(row, limit) } else { stats.largest_lane_square };
+                let norm = square.sqrt();
+                scale = scale.max(norm / (quads::ACTIVATION_NORM - ROUNDING));
+            }
+            // a row of zeros, or of numbers too small to be told from them, or a broken one
+            let scale = if scale > 1e-30 && scale.is_finite() { scale } else { 1.0 };
+            scratch.scales.push(scale);
+            let inverse = 1.0 / scale;
+            if quads {
+                let centre = self.precision.centre();
+                scratch.codes.resize(quads::padded_k(self.k), centre);
+                vector::codes(row, inverse, centre, &mut scratch.codes[..self.k]);
+                quads::pack_row(&scratch.codes, r, &mut scratch.quads);
+            } else {
+                let mut at = pairs::activation_index(pairs::padded_k(self.k), r, 0);
+                for pair in row.chunks(2) {
+                    for (j, &v) in pair.iter().enumerate() {
+                        scratch.pairs[at + j] = vector::code(v, inverse, low, high) as i16;
+                    }
+                    at += 2 * kernels::MR;
+                }
+            }
+            if most.max(-least) > limit {
+                for (input, &v) in row.iter().enumerate() {
+                    if v.abs() > limit {
+                        let rest = v - scale * vector::code(v, inverse, low, high) as f32;
+                        scratch.outliers.push(Outlier { row: r, input, rest });
+                    }
                 }
             }
         }
     }
 }
 
-/// `v / scale` rounded (halves to even) within `-2047..=2047`: adding 1.5 x 2^23 leaves the integer in the low bits.
-#[inline(always)]
-fn code(v: f32, inverse_scale: f32) -> i16 {
-    const MOST: f32 = MAX_ACTIVATION as f32;
-    let shifted = v * inverse_scale;
-    let shifted = if shifted > -MOST { shifted } else { -MOST };
-    let shifted = if shifted < MOST { shifted } else { MOST };
-    (shifted + 12_582_912.0).to_bits() as i16
+/// Quantizes the weights of one output channel; returns its scale. With a limit, the norms of the lanes of `quads` are kept below it.
+fn quantize_channel(weights: &[f32], codes: &mut [i8], limit: Option<f32>) -> f32 {
+    let (low, high) = vector::min_max(weights);
+    let largest = high.max(-low);
+    if !(largest > 0.0 && largest.is_finite()) {
+        codes.fill(0);
+        return 1.0;
+    }
+    let mut scale = largest / f32::from(MAX_WEIGHT);
+    loop {
+        for (code, &w) in codes.iter_mut().zip(weights) {
+            *code = (w / scale).round().clamp(-127.0, 127.0) as i8;
+        }
+        let Some(limit) = limit else { return scale };
+        let norm = largest_lane_norm(codes);
+        if norm <= limit {
+            return scale;
+        }
+        // never less, or rounding could keep it from ending
+        scale *= (norm / limit).max(1.001);
+    }
 }
 
-/// The magnitude beyond which numbers of this row are outliers: [`OUTLIER_RATIO`] times the mean magnitude of the others,
+/// The largest Euclidean norm of a lane of codes.
+fn largest_lane_norm(codes: &[i8]) -> f32 {
+    let squares = codes.chunks(quads::GROUP).flat_map(|group| {
+        let mut squares = [0i32; 2];
+        for (i, &code) in group.iter().enumerate() {
+            squares[quads::lane(i)] += i32::from(code).pow(2);
+        }
+        squares
+    });
+    (squares.max().unwrap_or(0) as f32).sqrt()
+}
+
+/// The magnitude beyond which numbers of this row are outliers: the rule's ratio times the mean magnitude of the others,
 /// found by leaving out outliers until that changes nothing. Infinite where there are no numbers or only zeros.
-fn outlier_limit(row: &[f32]) -> f32 {
-    let allowed = row.len() / OUTLIER_SHARE;
+fn outlier_limit(row: &[f32], sum_abs: f32, rule: OutlierRule) -> f32 {
+    let allowed = row.len() / rule.share;
     let mut limit = f32::INFINITY;
-    let (mut sum, mut count) = (vector::sum_abs(row), row.len());
+    let (mut sum, mut count) = (sum_abs, row.len());
     loop {
-        let mut next = OUTLIER_RATIO * sum / count.max(1) as f32;
+        let mut next = rule.ratio * sum / count.max(1) as f32;
         // also true of NaN
         if !(next > 0.0 && next < limit) {
             return limit;
@@ -204,7 +459,6 @@ fn outlier_limit(row: &[f32]) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels;
 
     /// Sum of four uniform numbers, roughly Gaussian with variance 1.
     fn noise(count: usize, seed: u64) -> Vec<f32> {
@@ -232,25 +486,83 @@ mod tests {
         dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
     }
 
-    fn error(x: &[f32], w: &[f32], b: &[f32], (m, k, n): (usize, usize, usize)) -> f64 {
-        let q = QMatrix::new(w, Some(b), n, k);
-        let mut scratch = Scratch::default();
+    fn layer(w: &[f32], bias: Option<&[f32]>, shape: (usize, usize), precision: Precision) -> QMatrix {
+        QMatrix::new(w, bias, shape, precision, Exact::default(), &Kernels::best())
+    }
+
+    /// `1 - cosine` with the product in f64; every kernel must give the same numbers, to the bit.
+    fn error(x: &[f32], w: &[f32], b: &[f32], (m, k, n): (usize, usize, usize), precision: Precision) -> f64 {
         let truth = product(x, w, b, (m, k, n));
         let mut first: Option<Vec<f32>> = None;
-        for kernel in kernels::all() {
+        for kernels in Kernels::all() {
             let mut y = vec![f32::NAN; m * n];
-            q.apply(kernel, x, m, &mut scratch, &mut y);
-            assert_eq!(first.get_or_insert_with(|| y.clone()), &y, "{kernel:?} gives the truth's numbers");
+            let q = QMatrix::new(w, Some(b), (n, k), precision, Exact::default(), &kernels);
+            q.apply(&kernels, x, m, &mut Scratch::default(), &mut y);
+            assert_eq!(first.get_or_insert_with(|| y.clone()), &y, "{kernels:?} gives the truth's numbers");
         }
         1.0 - cosine(&truth, &first.expect("there is a scalar kernel"))
     }
 
     #[test]
     fn gaussian_layers_lose_little() {
-        for shape in [(7, 192, 40), (3, 50, 9), (50, 768, 64)] {
+        for shape in [(7, 192, 40), (3, 50, 9), (50, 768, 64), (6, 130, 17)] {
             let (m, k, n) = shape;
-            let e = error(&noise(m * k, 1), &noise(n * k, 2), &noise(n, 3), shape);
-            assert!(e < 3e-4, "1 - cosine = {e} on {shape:?}");
+            let e = |precision| error(&noise(m * k, 1), &noise(n * k, 2), &noise(n, 3), shape, precision);
+            let (fine, coarse) = (e(Precision::Bits12), e(Precision::Bits7));
+            println!("{shape:?}: 1 - cosine {fine:.2e} with 12 bits, {coarse:.2e} with 7");
+            assert!(fine < 5e-5 && coarse < 3e-4, "1 - cosine = {fine}, {coarse} on {shape:?}");
+        }
+    }
+
+    /// What comes out of a GELU lies between -0.17 and a few.
+    #[test]
+    fn one_sided_rows_lose_little() {
+        let (m, k, n) = (9, 256, 24);
+        let mut x = noise(m * k, 4);
+        vector::quick_gelu(&mut x);
+        let e = error(&x, &noise(n * k, 5), &noise(n, 6), (m, k, n), Precision::Bits7OneSided);
+        assert!(e < 3e-4, "1 - cosine = {e}");
+        // and they are allowed to be anything
+        error(&noise(m * k, 7), &noise(n * k, 5), &noise(n, 6), (m, k, n), Precision::Bits7OneSided);
+    }
+
+    /// All of a row's and of a channel's weight in few lanes: what 16-bit sums could not hold if it were not prevented.
+    #[test]
+    fn concentrated_rows_and_weights_do_not_overflow() {
+        let (m, k, n) = (6, 256, 9);
+        let spike = |i: usize| if i % 64 < 32 { 1.0 } else { 0.01 };
+        for sign in [1.0, -1.0] {
+            let x: Vec<f32> = (0..m * k).map(|i| sign * spike(i)).collect();
+            let w: Vec<f32> = (0..n * k).map(spike).collect();
+            for precision in [Precision::Bits7, Precision::Bits7OneSided] {
+                let e = error(&x, &w, &vec![0.0; n], (m, k, n), precision);
+                assert!(e < 1e-4, "1 - cosine = {e} with {precision:?}");
+            }
+        }
+    }
+
+    /// Inputs and outputs a thousand times larger than the rest are exact, and cost the rest nothing.
+    #[test]
+    fn exact_channels_are_exact() {
+        let (m, k, n) = (5, 192, 24);
+        let exact = Exact { inputs: vec![0, 77, 191], outputs: vec![3, 23] };
+        let (mut x, mut w, b) = (noise(m * k, 1), noise(n * k, 2), noise(n, 3));
+        for &i in &exact.inputs {
+            (0..m).for_each(|r| x[r * k + i] *= 1000.0);
+        }
+        for &c in &exact.outputs {
+            w[c * k..(c + 1) * k].iter_mut().for_each(|v| *v *= 1000.0);
+        }
+        let truth = product(&x, &w, &b, (m, k, n));
+        for precision in [Precision::Bits12, Precision::Bits7] {
+            let q = QMatrix::new(&w, Some(&b), (n, k), precision, exact.clone(), &Kernels::best());
+            let mut y = vec![0.0; m * n];
+            q.apply(&Kernels::best(), &x, m, &mut Scratch::default(), &mut y);
+            // the others' outputs have a deviation of about 14 without the large inputs
+            for (i, (got, want)) in y.iter().zip(&truth).enumerate() {
+                let most = if exact.outputs.contains(&(i % n)) { 1e-6 * want.abs().max(1e6) } else { 1.5 };
+                assert!((got - want).abs() < most, "output {}: {got} instead of {want}", i % n);
+            }
         }
     }
 
@@ -267,10 +579,10 @@ mod tests {
             }
         }
         let w = noise(n * k, 2);
-        let q = QMatrix::new(&w, None, n, k);
+        let q = layer(&w, None, (n, k), Precision::Bits12);
         let apply = |x: &[f32]| {
             let mut y = vec![0.0; m * n];
-            q.apply(kernels::best(), x, m, &mut Scratch::default(), &mut y);
+            q.apply(&Kernels::best(), x, m, &mut Scratch::default(), &mut y);
             y
         };
         let without_large = |x: &[f32], mut y: Vec<f32>| {
@@ -298,25 +610,34 @@ mod tests {
 
     #[test]
     fn degenerate_rows_and_channels() {
-        let w = [vec![0.0; 16], vec![1.0; 16], vec![f32::MIN_POSITIVE; 16]].concat();
-        let q = QMatrix::new(&w, None, 3, 16);
-        let mut y = vec![f32::NAN; 12];
-        let x = [vec![0.0; 16], vec![5.0; 16], vec![-5.0; 16], vec![1e-38; 16]].concat();
-        q.apply(kernels::best(), &x, 4, &mut Scratch::default(), &mut y);
-        assert!(y.iter().all(|v| v.is_finite()), "{y:?}");
-        assert_eq!(y[0..3], [0.0; 3]);
-        assert!((y[4] - 80.0).abs() < 1e-3 && (y[7] + 80.0).abs() < 1e-3, "{y:?}");
-        QMatrix::new(&[], None, 0, 16).apply(kernels::best(), &[0.0; 16], 1, &mut Scratch::default(), &mut []);
-        QMatrix::new(&w, None, 3, 16).apply(kernels::best(), &[], 0, &mut Scratch::default(), &mut []);
-        let mut y = vec![0.0; 3];
-        q.apply(kernels::best(), &[f32::NAN; 16], 1, &mut Scratch::default(), &mut y);
-        q.apply(kernels::best(), &[f32::INFINITY; 16], 1, &mut Scratch::default(), &mut y);
+        for precision in [Precision::Bits12, Precision::Bits7, Precision::Bits7OneSided] {
+            let w = [vec![0.0; 16], vec![1.0; 16], vec![f32::MIN_POSITIVE; 16]].concat();
+            let q = layer(&w, None, (3, 16), precision);
+            let mut y = vec![f32::NAN; 12];
+            let x = [vec![0.0; 16], vec![5.0; 16], vec![-5.0; 16], vec![1e-38; 16]].concat();
+            q.apply(&Kernels::best(), &x, 4, &mut Scratch::default(), &mut y);
+            assert!(y.iter().all(|v| v.is_finite()), "{y:?}");
+            assert_eq!(y[0..3], [0.0; 3]);
+            let most = if precision == Precision::Bits12 { 1e-3 } else { 2.0 };
+            assert!((y[4] - 80.0).abs() < most && (y[7] + 80.0).abs() < most, "{y:?}");
+            layer(&[], None, (0, 16), precision).apply(
+                &Kernels::best(),
+                &[0.0; 16],
+                1,
+                &mut Scratch::default(),
+                &mut [],
+            );
+            layer(&w, None, (3, 16), precision).apply(&Kernels::best(), &[], 0, &mut Scratch::default(), &mut []);
+            let mut y = vec![0.0; 3];
+            q.apply(&Kernels::best(), &[f32::NAN; 16], 1, &mut Scratch::default(), &mut y);
+            q.apply(&Kernels::best(), &[f32::INFINITY; 16], 1, &mut Scratch::default(), &mut y);
+        }
     }
 
     #[test]
     fn weights_err_by_at_most_half_a_step() {
         let weights = noise(96, 9);
-        let q = QMatrix::new(&weights, None, 3, 32);
+        let q = layer(&weights, None, (3, 32), Precision::Bits12);
         for (i, w) in weights.iter().enumerate() {
             let (low, high) = vector::min_max(&weights[i / 32 * 32..(i / 32 + 1) * 32]);
             let step = high.max(-low) / 127.0;

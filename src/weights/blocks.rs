@@ -71,9 +71,31 @@ impl DType {
     }
 }
 
+/// Stores rows of `row` numbers as `Q8_0` whose blocks all have their row's scale.
+///
+/// That is coarser than a scale a block, but it is how `quant` will hold the row, whatever the file says: so the numbers are
+/// rounded once, and a converted file gives what its source gives.
+///
+/// # Panics
+/// When rows are not whole blocks.
+pub fn encode_q8_0_rows(values: &[f32], row: usize) -> Vec<u8> {
+    assert!(row.is_multiple_of(Q8_0_BLOCK), "q8_0 stores whole blocks of 32");
+    let blocks = |row: &[f32]| {
+        let scale = q8_0_scale(row);
+        row.chunks_exact(Q8_0_BLOCK).flat_map(|block| q8_0_block(block, scale)).collect::<Vec<u8>>()
+    };
+    values.chunks_exact(row.max(1)).flat_map(blocks).collect()
+}
+
 fn encode_q8_0(values: &[f32]) -> Vec<u8> {
-    let largest = values.iter().fold(0f32, |a, v| a.max(v.abs()));
-    let scale = f16::from_f32(largest / 127.0);
+    q8_0_block(values, q8_0_scale(values))
+}
+
+fn q8_0_scale(values: &[f32]) -> f16 {
+    f16::from_f32(values.iter().fold(0f32, |a, v| a.max(v.abs())) / 127.0)
+}
+
+fn q8_0_block(values: &[f32], scale: f16) -> Vec<u8> {
     let inverse = if scale.to_f32() > 0.0 { 1.0 / scale.to_f32() } else { 0.0 };
     let codes = values.iter().map(|v| (v * inverse).round().clamp(-127.0, 127.0) as i8 as u8);
     scale.to_le_bytes().into_iter().chain(codes).collect()
@@ -102,6 +124,15 @@ mod tests {
         assert_eq!(values[..3], [0.0, 0.5, 1.0]);
         assert_eq!(values[31], -63.5);
         assert_eq!(DType::Q8_0.encode(&values), block);
+    }
+
+    #[test]
+    fn rows_have_one_scale() {
+        let values: Vec<f32> = (0..128).map(|i| if i < 64 { i as f32 } else { -0.01 }).collect();
+        let got = DType::Q8_0.decode(&encode_q8_0_rows(&values, 64));
+        // 63 / 127 and 0.01 / 127 as steps
+        assert!((got[1] - 63.0 / 127.0 * 2.0).abs() < 1e-3 && (got[63] - 63.0).abs() < 0.02, "{got:?}");
+        assert!(got[64..].iter().all(|v| (v + 0.01).abs() < 1e-5), "{got:?}");
     }
 
     #[test]

@@ -3,31 +3,37 @@
 
 use std::collections::BTreeMap;
 
+use super::blocks::encode_q8_0_rows;
 use super::gguf::{self, OutTensor};
 use super::{Checkpoint, DType, Value, WeightsError};
 
 /// How linear weights are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Quant {
-    /// 8 bits in blocks of 32 (`Q8_0`); rows that are no whole number of blocks stay f16.
+    /// 8 bits (`Q8_0`, see [`encode_q8_0_rows`]); rows that are no whole number of blocks stay f16.
     Q8,
     /// 16-bit floats.
     F16,
 }
 
-/// Writes `checkpoint` as GGUF with `metadata` added to (and winning over) its own.
+/// What a converted file holds beside its source's own keys and tensors.
+#[derive(Clone, Debug, Default)]
+pub struct Additions {
+    /// They win over the source's.
+    pub keys: BTreeMap<String, Value>,
+    /// Name, shape, values; stored as f32.
+    pub tensors: Vec<(String, Vec<usize>, Vec<f32>)>,
+}
+
+/// Writes `checkpoint` as GGUF with `additions`.
 ///
-/// Linear and patch weights are stored as `quant` says; embedding tables as f16; everything else, which is small, as f32.
+/// Linear and patch weights are stored as `quant` says; embedding tables as f16; everything else, which is small, and exact parts as f32.
 ///
 /// # Errors
 /// When a tensor cannot be read or holds NaN or infinity.
-pub fn to_gguf(
-    checkpoint: &Checkpoint,
-    metadata: BTreeMap<String, Value>,
-    quant: Quant,
-) -> Result<Vec<u8>, WeightsError> {
+pub fn to_gguf(checkpoint: &Checkpoint, additions: Additions, quant: Quant) -> Result<Vec<u8>, WeightsError> {
     let mut keys = checkpoint.metadata.clone();
-    keys.extend(metadata);
+    keys.extend(additions.keys);
     let mut tensors = Vec::new();
     for (name, info) in checkpoint.tensors() {
         // a convolution's kernel is a matrix: one row an output channel
@@ -37,7 +43,7 @@ pub fn to_gguf(
         };
         let values = checkpoint.f32(name, &info.shape)?;
         let row = shape.last().copied().unwrap_or(1);
-        let dtype = if shape.len() < 2 {
+        let dtype = if shape.len() < 2 || name.contains(".exact_") {
             DType::F32
         } else if name.contains("token_embedding") || name.contains("position_embedding") {
             DType::F16
@@ -51,7 +57,11 @@ pub fn to_gguf(
             let index = values.iter().position(|&v| v == got).unwrap_or(0);
             return Err(WeightsError::NotFinite { name: format!("{name} (in f16)"), index, got });
         }
-        tensors.push(OutTensor { name: name.clone(), shape, dtype, bytes: dtype.encode(&values) });
+        let bytes = if dtype == DType::Q8_0 { encode_q8_0_rows(&values, row) } else { dtype.encode(&values) };
+        tensors.push(OutTensor { name: name.clone(), shape, dtype, bytes });
+    }
+    for (name, shape, values) in additions.tensors {
+        tensors.push(OutTensor { name, shape, dtype: DType::F32, bytes: DType::F32.encode(&values) });
     }
     Ok(gguf::write(&keys, &tensors))
 }
@@ -80,7 +90,15 @@ mod tests {
         ];
         let from = Checkpoint::read(gguf::write(&BTreeMap::new(), &tensors)).expect("our own file");
         let keys = BTreeMap::from([("general.name".to_string(), Value::Text("x".into()))]);
-        let to = Checkpoint::read(to_gguf(&from, keys, Quant::Q8).expect("finite")).expect("our own file");
+        let to = Checkpoint::read(
+            to_gguf(
+                &from,
+                Additions { keys, tensors: vec![("a.exact_inputs".into(), vec![1, 2], vec![0.1, 0.2])] },
+                Quant::Q8,
+            )
+            .expect("finite"),
+        )
+        .expect("our own file");
         assert_eq!(to.tensors()["conv"].dtype, DType::Q8_0);
         assert_eq!(to.tensors()["odd"].dtype, DType::F16);
         assert_eq!(to.f32("bias", &[2]).expect("bias"), [0.1, 0.2]);
@@ -95,6 +113,6 @@ mod tests {
         let bytes = DType::F32.encode(&[1e6; 6]);
         let tensors = [OutTensor { name: "w".into(), shape: vec![2, 3], dtype: DType::F32, bytes }];
         let from = Checkpoint::read(gguf::write(&BTreeMap::new(), &tensors)).expect("our own file");
-        assert!(to_gguf(&from, BTreeMap::new(), Quant::F16).is_err());
+        assert!(to_gguf(&from, Additions::default(), Quant::F16).is_err());
     }
 }

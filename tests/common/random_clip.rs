@@ -10,6 +10,8 @@ use serde::Deserialize;
 pub struct Case {
     pub name: String,
     pub seed: u64,
+    /// "initial" or "strong": which deviations the weights have.
+    pub weights: String,
     /// Whether four channels of each residual stream are made 50 times larger (see [`planted`]).
     pub planted: bool,
     /// What a `config.json` beside the weights would hold (`CLIPConfig`).
@@ -37,7 +39,7 @@ struct Sample {
     bits: u32,
 }
 
-/// All cases, each geometry plain and planted. "vit-b-32" has 151 million weights (600 MB); the others are tiny.
+/// All cases: each geometry with both kinds of weights, plain and planted. "vit-b-32" has 151 million weights (600 MB); the others are tiny.
 pub fn cases() -> Vec<Case> {
     #[derive(Deserialize)]
     struct File {
@@ -48,8 +50,11 @@ pub fn cases() -> Vec<Case> {
 }
 
 /// The case of that name.
-pub fn case(name: &str, planted: bool) -> Case {
-    cases().into_iter().find(|c| c.name == name && c.planted == planted).expect("a case of tests/reference/clip.json")
+pub fn case(name: &str, weights: &str, planted: bool) -> Case {
+    cases()
+        .into_iter()
+        .find(|c| c.name == name && c.weights == weights && c.planted == planted)
+        .expect("a case of tests/reference/clip.json")
 }
 
 impl Case {
@@ -107,11 +112,27 @@ impl Case {
 
     /// The weights of one tensor, row-major; channels planted where the case says so.
     pub fn tensor(&self, name: &str, shape: &[usize]) -> Vec<f32> {
-        let mut values = tensor(self.seed, name, shape);
+        let mut values = self.unplanted(name, shape);
         if self.planted {
             planted(name, shape, &mut values);
         }
         values
+    }
+
+    fn unplanted(&self, name: &str, shape: &[usize]) -> Vec<f32> {
+        if name == "logit_scale" {
+            return vec![100f64.ln() as f32];
+        }
+        let (mean, std) = match self.weights.as_str() {
+            "initial" => {
+                let side = if name.starts_with("vision") { "vision_config" } else { "text_config" };
+                initial_mean_and_std(name, shape, self.number(side, "num_hidden_layers"))
+            }
+            "strong" => strong_mean_and_std(name, shape),
+            other => panic!("weights of kind {other}"),
+        };
+        let key = key(self.seed, name);
+        (0..shape.iter().product()).map(|i| (mean + std * normal(key, i)) as f32).collect()
     }
 
     /// The checkpoint as the bytes of a float32 safetensors file.
@@ -170,33 +191,21 @@ impl Case {
     }
 }
 
-/// The weights of one tensor of the model of seed `case_seed`, row-major, without planted channels.
-pub fn tensor(case_seed: u64, name: &str, shape: &[usize]) -> Vec<f32> {
-    if name == "logit_scale" {
-        return vec![100f64.ln() as f32];
-    }
-    let (mean, std) = mean_and_std(name, shape);
-    let key = key(case_seed, name);
-    (0..shape.iter().product()).map(|i| (mean + std * normal(key, i)) as f32).collect()
-}
-
-/// Makes the planted channels of a tensor 50 times larger if it writes to the residual stream. In a norm that reads the
-/// stream, their gain is multiplied by 0.25 and that of all other channels by 1.5.
+/// Makes the planted channels of a tensor 50 times larger if it writes to the residual stream.
 pub fn planted(name: &str, shape: &[usize], values: &mut [f32]) {
     let has = |parts: &[&str]| parts.iter().any(|p| name.contains(p));
     // seen as [.., width, run]: channel j is every run number j, counted modulo the width
-    let (width, run, factor, other) = if has(&["class_embedding", "token_embedding", "position_embedding"]) {
-        (shape[shape.len() - 1], 1, 50.0, 1.0)
+    let (width, run) = if has(&["class_embedding", "token_embedding", "position_embedding"]) {
+        (shape[shape.len() - 1], 1)
     } else if has(&["patch_embedding", "out_proj", "fc2"]) {
-        (shape[0], shape[1..].iter().product(), 50.0, 1.0)
-    } else if has(&["norm"]) && name.ends_with(".weight") && !has(&["pre_layrnorm"]) {
-        (shape[0], 1, 0.25, 1.5)
+        (shape[0], shape[1..].iter().product())
     } else {
         return;
     };
     for (j, run) in values.chunks_exact_mut(run).enumerate() {
-        let factor = if planted_channels(width).contains(&(j % width)) { factor } else { other };
-        run.iter_mut().for_each(|v| *v *= factor);
+        if planted_channels(width).contains(&(j % width)) {
+            run.iter_mut().for_each(|v| *v *= 50.0);
+        }
     }
 }
 
@@ -205,7 +214,21 @@ pub fn planted_channels(width: usize) -> [usize; 4] {
     [0, 1, 2, 3].map(|k| width * (2 * k + 1) / 8 + k)
 }
 
-fn mean_and_std(name: &str, shape: &[usize]) -> (f64, f64) {
+fn initial_mean_and_std(name: &str, shape: &[usize], layers: usize) -> (f64, f64) {
+    let has = |parts: &[&str]| parts.iter().any(|p| name.contains(p));
+    let root = |x: usize| (x as f64).sqrt();
+    match () {
+        _ if has(&["norm"]) && name.ends_with(".weight") => (1.0, 0.0),
+        _ if name.ends_with(".bias") => (0.0, 0.0),
+        _ if has(&["class_embedding"]) => (0.0, 1.0 / root(shape[0])),
+        _ if has(&["_embedding"]) => (0.0, 0.02),
+        _ if has(&["q_proj", "k_proj", "v_proj", "fc2"]) => (0.0, 1.0 / root(2 * shape[0] * layers)),
+        _ if has(&["fc1"]) => (0.0, 1.0 / root(2 * shape[1])),
+        _ => (0.0, 1.0 / root(shape[1])),
+    }
+}
+
+fn strong_mean_and_std(name: &str, shape: &[usize]) -> (f64, f64) {
     let has = |parts: &[&str]| parts.iter().any(|p| name.contains(p));
     let root = (shape[1..].iter().product::<usize>() as f64).sqrt();
     match () {

@@ -56,12 +56,13 @@ pub fn run(arguments: Args) -> Result<Done, Failure> {
     let wrong = |error: &dyn std::fmt::Display| Failure::Usage(format!("model {}: {error}", input.display()));
     let (checkpoint, _) = read(input)?;
     let sidecars = arguments.neighbours.or_beside(input, &checkpoint).read()?;
-    let keys = clip::gguf_metadata(&checkpoint, &sidecars).map_err(|error| wrong(&error))?;
+    let rounded = matches!(arguments.quant, Quant::Q8);
+    let additions = clip::gguf_additions(&checkpoint, &sidecars, rounded).map_err(|error| wrong(&error))?;
     let quant = match arguments.quant {
         Quant::Q8 => convert::Quant::Q8,
         Quant::F16 => convert::Quant::F16,
     };
-    let bytes = convert::to_gguf(&checkpoint, keys, quant).map_err(|error| wrong(&error))?;
+    let bytes = convert::to_gguf(&checkpoint, additions, quant).map_err(|error| wrong(&error))?;
     drop(checkpoint);
     let result = Checkpoint::read(bytes.clone()).map_err(|error| wrong(&error))?;
     Clip::new(&result, &Sidecars::default(), Compute::Q8).map_err(|error| wrong(&error))?;

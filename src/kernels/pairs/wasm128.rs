@@ -3,31 +3,26 @@
 
 use core::arch::wasm32::*;
 
+use super::super::{MR, NR};
 use super::Kernel;
-use super::pack::{Activations, MR, NR, Weights};
 
 /// `simd128-i16i8`.
 pub const KERNEL: Kernel = Kernel { name: "simd128-i16i8", run };
 
-fn run(weights: &Weights<'_>, activations: &Activations<'_>, out: &mut [i32]) {
-    let (k, n) = (weights.k(), weights.n());
-    for p in 0..weights.panels() {
-        for t in 0..activations.tiles() {
-            let (w, a) = (weights.panel(p), activations.tile(t));
-            // SAFETY: the panel holds NR * k bytes, the tile MR * k numbers, and `out` has `n` numbers for each of this
-            // tile's MR rows from column p * NR on (asserted in `Kernel::gemm`).
-            unsafe { tile_product(w.as_ptr(), a.as_ptr(), k, out.as_mut_ptr().add(t * MR * n + p * NR), n) };
-        }
+fn run(weights: &[i8], activations: &[i16], k: usize, sums: &mut [i32]) {
+    assert!(weights.len() == NR * k && k % 2 == 0, "a panel is NR x k bytes");
+    for (tile, sums) in activations.chunks_exact(MR * k).zip(sums.chunks_exact_mut(MR * NR)) {
+        // SAFETY: the panel holds NR * k bytes (asserted), the tile MR * k numbers and `sums` MR * NR (their chunks).
+        unsafe { tile_product(weights.as_ptr(), tile.as_ptr(), k, sums.as_mut_ptr()) };
     }
 }
 
-/// One tile against one panel, written to `MR` rows of `out`, `stride` apart.
+/// One tile against one panel.
 ///
 /// # Safety
-/// `w` holds `NR * k` bytes, `a` holds `MR * k` numbers, `k` is a multiple of 2, and `out` is writable at
-/// `r * stride .. r * stride + NR` for `r < MR`.
+/// `w` holds `NR * k` bytes, `a` holds `MR * k` numbers, `k` is a multiple of 2, and `sums` is writable for `MR * NR` numbers.
 #[inline(never)]
-unsafe fn tile_product(w: *const i8, a: *const i16, k: usize, out: *mut i32, stride: usize) {
+unsafe fn tile_product(w: *const i8, a: *const i16, k: usize, sums: *mut i32) {
     // SAFETY: step `s < k / 2` reads 2 * NR bytes at `2 * NR * s` of `w` and 2 * MR numbers at `2 * MR * s` of `a`, inside by
     // the first two conditions; the stores are inside by the last.
     unsafe {
@@ -45,8 +40,8 @@ unsafe fn tile_product(w: *const i8, a: *const i16, k: usize, out: *mut i32, str
             a = a.add(2 * MR);
         }
         for (i, row) in acc.iter().enumerate() {
-            v128_store(out.add(i * stride).cast(), row[0]);
-            v128_store(out.add(i * stride + 4).cast(), row[1]);
+            v128_store(sums.add(NR * i).cast(), row[0]);
+            v128_store(sums.add(NR * i + 4).cast(), row[1]);
         }
     }
 }

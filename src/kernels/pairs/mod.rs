@@ -1,36 +1,83 @@
-//! How the two sides of a product lie in memory.
+//! The product of pairs: `sum[m,n] = sum_k a[m,k] * w[n,k]`, activations of 12 bits in i16, weights of 8 bits.
 //!
 //! Weights: panels of [`NR`] output channels; within a panel, for every two consecutive `k`, the two bytes of each
 //! channel in turn: `[n / NR][k / 2][NR][2]`. Activations: tiles of [`MR`] rows of i16 in the same manner,
 //! `[m / MR][k / 2][MR][2]`. So a 16-byte load brings two `k` of eight channels, and a 4-byte broadcast two `k` of a row.
 //! Channels, rows and `k` are padded with zeros: they add nothing to any sum.
 
-/// Output channels in a panel.
-pub const NR: usize = 8;
-/// Rows in a tile: 5 x 8 sums fill ten vector registers of four, which is what V8 keeps in registers.
-pub const MR: usize = 5;
+pub mod scalar;
+
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+pub mod wasm128;
+#[cfg(target_arch = "x86_64")]
+pub mod x86_avx2;
+
+use super::{MR, NR, padded_n, padded_rows};
+
 /// `k` is padded to a multiple of this.
 pub const K_STEP: usize = 16;
-/// Largest magnitude of an activation: 12 bits. With it, sums over `k` up to [`MAX_K`] fit in i32.
+/// Largest magnitude of an activation: 12 bits. With it, sums over `k` up to [`super::MAX_K`] fit in i32.
 pub const MAX_ACTIVATION: i16 = 2047;
-/// Largest magnitude of a weight.
-pub const MAX_WEIGHT: i8 = 127;
-/// Most inputs of a product: `2047 * 127 * 8192 < 2^31`.
-pub const MAX_K: usize = 8192;
+
+/// One implementation.
+#[derive(Clone, Copy)]
+pub struct Kernel {
+    name: &'static str,
+    /// Weights of a panel, all activations, `k`, and the sums `[rows][NR]`.
+    run: fn(&[i8], &[i16], usize, &mut [i32]),
+}
+
+impl Kernel {
+    /// `{isa}-{types}`, for example `simd128-i16i8`.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The sums of panel `p` for all rows, the padding included: `sums[r * NR + c] = sum_k a[r,k] * w[NR * p + c,k]`.
+    ///
+    /// # Panics
+    /// When the two sides differ in `k`, or `sums` is no `rows * NR` numbers.
+    pub fn panel(&self, weights: &Weights<'_>, p: usize, activations: &Activations<'_>, sums: &mut [i32]) {
+        assert_eq!(weights.k(), activations.k(), "both sides of a product have the same k");
+        assert_eq!(sums.len(), activations.rows() * NR, "a panel has NR sums a row");
+        (self.run)(weights.panel(p), activations.numbers, weights.k(), sums);
+    }
+}
+
+impl std::fmt::Debug for Kernel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// A kernel is known by its name.
+impl PartialEq for Kernel {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+/// Every kernel that this processor can run, the slowest (the truth) first.
+pub fn all() -> Vec<Kernel> {
+    #[allow(unused_mut)]
+    let mut kernels = vec![scalar::KERNEL];
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    kernels.push(wasm128::KERNEL);
+    #[cfg(target_arch = "x86_64")]
+    if x86_avx2::available() {
+        kernels.push(x86_avx2::KERNEL);
+    }
+    kernels
+}
+
+/// The fastest kernel that this processor can run.
+pub fn best() -> Kernel {
+    *all().last().expect("the scalar kernel runs everywhere")
+}
 
 /// `k` with its padding.
 pub const fn padded_k(k: usize) -> usize {
     k.next_multiple_of(K_STEP)
-}
-
-/// Output channels with their padding.
-pub const fn padded_n(n: usize) -> usize {
-    n.next_multiple_of(NR)
-}
-
-/// Rows with their padding.
-pub const fn padded_rows(m: usize) -> usize {
-    m.next_multiple_of(MR)
 }
 
 /// Bytes that the packed weights of `n` channels and `k` inputs need.
@@ -119,15 +166,6 @@ impl<'a> Activations<'a> {
     /// Numbers in a row, padded.
     pub fn k(&self) -> usize {
         self.k
-    }
-
-    /// The tile of rows `MR * t ..`, `k * MR` numbers.
-    pub fn tile(&self, t: usize) -> &'a [i16] {
-        &self.numbers[t * MR * self.k..(t + 1) * MR * self.k]
-    }
-
-    pub fn tiles(&self) -> usize {
-        self.rows / MR
     }
 }
 

@@ -1,0 +1,219 @@
+//! The product of quads: `sum[m,n] = sum_k (a[m,k] - centre) * w[n,k]`, activations of 7 bits in u8 (`0..=127`), weights of 8 bits.
+//!
+//! Weights: panels of [`NR`] output channels; within a panel, for every four consecutive `k`, the four bytes of each
+//! channel in turn: `[n / NR][k / 4][NR][4]`. Activations: tiles of [`MR`] rows in the same manner, `[m / MR][k / 4][MR][4]`. Weights
+//! are padded with zeros, so that what activations are padded with adds nothing.
+//!
+//! Seven bits, because that is what the relaxed SIMD of WebAssembly promises: its dot products take one signed operand of eight
+//! bits and one of seven, and give the same integers on every processor only if the eighth bit is never used.
+//!
+//! # Sums in 16 bits
+//! The fastest instruction (`pmaddubsw`, `i16x8.relaxed_dot_i8x16_i7x16`) leaves the sum of two products in i16. Sixteen such
+//! sums, those of a *lane*, are added in i16 before they are widened; additions wrap around, so only the end result has to fit. A lane's
+//! sum starts at `-centre * (its weights' sum)`, which makes the end result that of `a - centre`. By the inequality of Cauchy and
+//! Schwarz it cannot be larger than the Euclidean norms of the two sides multiplied: whoever packs keeps them below
+//! [`WEIGHT_NORM`] and [`ACTIVATION_NORM`], and `240 * 136 < 2^15`. For numbers as Gaussian noise has them the two limits cost
+//! less than a third of a bit; to promise it for whatever activations come would cost a whole one.
+
+pub mod scalar;
+
+#[cfg(all(target_arch = "wasm32", target_feature = "relaxed-simd"))]
+pub mod wasm_relaxed;
+#[cfg(target_arch = "x86_64")]
+pub mod x86;
+
+use super::{MR, NR, padded_n, padded_rows};
+
+/// `k` is padded to a multiple of this: the numbers of a group, which is two lanes.
+pub const GROUP: usize = 64;
+/// Bytes of a channel or a row that lie together.
+pub const QUAD: usize = 4;
+/// Largest activation.
+pub const MAX_ACTIVATION: u8 = 127;
+/// Largest Euclidean norm of the weights of a lane.
+pub const WEIGHT_NORM: f32 = 240.0;
+/// Largest Euclidean norm of `a - centre` over a lane.
+pub const ACTIVATION_NORM: f32 = 136.0;
+/// Starts of a group's sums in a panel: two lanes a channel.
+const STARTS: usize = 2 * NR;
+
+/// The lane of a group that number `i` of it belongs to: quads are halved.
+pub const fn lane(i: usize) -> usize {
+    i / 2 % 2
+}
+
+/// One panel as a kernel gets it.
+#[derive(Clone, Copy)]
+struct Panel<'a> {
+    /// `[k / 4][NR][4]`.
+    steps: &'a [i8],
+    /// `[k / GROUP][NR][2]`: where the sum of each lane starts, modulo 2^16. Only kernels that sum in i16 need it.
+    #[allow(dead_code)]
+    starts: &'a [i16],
+    /// `[NR]`: `-centre` times the sum of a channel's weights.
+    offsets: &'a [i32],
+    centre: u8,
+    k: usize,
+}
+
+/// One implementation.
+#[derive(Clone, Copy)]
+pub struct Kernel {
+    name: &'static str,
+    /// A panel, all activations, and the sums `[rows][NR]`.
+    run: fn(Panel<'_>, &[u8], &mut [i32]),
+}
+
+impl Kernel {
+    /// `{isa}-{types}`, for example `relaxed-u7i8-i16`.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The sums of panel `p` for all rows, the padding included: `sums[r * NR + c] = sum_k (a[r,k] - centre) * w[NR * p + c,k]`.
+    ///
+    /// Exact where both sides keep to the norms above (and any activation is at most [`MAX_ACTIVATION`]).
+    ///
+    /// # Panics
+    /// When the two sides differ in `k`, or `sums` is no `rows * NR` numbers.
+    pub fn panel(&self, weights: &Weights, p: usize, activations: &Activations<'_>, sums: &mut [i32]) {
+        assert_eq!(weights.k, activations.k, "both sides of a product have the same k");
+        assert_eq!(sums.len(), activations.rows * NR, "a panel has NR sums a row");
+        (self.run)(weights.panel(p), activations.bytes, sums);
+    }
+}
+
+impl std::fmt::Debug for Kernel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// A kernel is known by its name.
+impl PartialEq for Kernel {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+/// Every kernel that this processor can run, the slowest (the truth) first.
+pub fn all() -> Vec<Kernel> {
+    #[allow(unused_mut)]
+    let mut kernels = vec![scalar::KERNEL];
+    #[cfg(all(target_arch = "wasm32", target_feature = "relaxed-simd"))]
+    kernels.extend([wasm_relaxed::INTO_I32, wasm_relaxed::INTO_I16]);
+    #[cfg(target_arch = "x86_64")]
+    kernels.extend(x86::available());
+    kernels
+}
+
+/// Weights in the layout of quads.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Weights {
+    steps: Vec<i8>,
+    starts: Vec<i16>,
+    offsets: Vec<i32>,
+    centre: u8,
+    n: usize,
+    k: usize,
+}
+
+impl Weights {
+    /// Packs row-major `w` `[n,k]`, for activations around `centre`.
+    ///
+    /// # Panics
+    /// When the length is another, or a lane's norm is beyond [`WEIGHT_NORM`].
+    pub fn pack(w: &[i8], n: usize, k: usize, centre: u8) -> Self {
+        assert_eq!(w.len(), n * k, "weights are [n,k]");
+        let (padded, groups) = (padded_k(k), padded_k(k) / GROUP);
+        let mut steps = vec![0; padded_n(n) * padded];
+        let mut starts = vec![0; padded_n(n) / NR * groups * STARTS];
+        let mut offsets = vec![0; padded_n(n)];
+        for (c, row) in w.chunks_exact(k.max(1)).enumerate() {
+            let (p, channel) = (c / NR, c % NR);
+            for (g, group) in row.chunks(GROUP).enumerate() {
+                let (mut sums, mut squares) = ([0i32; 2], [0i32; 2]);
+                for (i, &v) in group.iter().enumerate() {
+                    let k = GROUP * g + i;
+                    steps[p * NR * padded + k / QUAD * NR * QUAD + channel * QUAD + k % QUAD] = v;
+                    sums[lane(i)] += i32::from(v);
+                    squares[lane(i)] += i32::from(v).pow(2);
+                }
+                for lane in 0..2 {
+                    assert!(squares[lane] as f32 <= WEIGHT_NORM * WEIGHT_NORM, "a lane of channel {c} is too large");
+                    let start = -i32::from(centre) * sums[lane];
+                    // only the low bits count
+                    starts[(p * groups + g) * STARTS + 2 * channel + lane] = start as i16;
+                    offsets[c] += start;
+                }
+            }
+        }
+        Self { steps, starts, offsets, centre, n: padded_n(n), k: padded }
+    }
+
+    pub fn panels(&self) -> usize {
+        self.n / NR
+    }
+
+    /// The weight of channel `c` and input `i`.
+    pub fn get(&self, c: usize, i: usize) -> i8 {
+        self.steps[c / NR * NR * self.k + i / QUAD * NR * QUAD + c % NR * QUAD + i % QUAD]
+    }
+
+    pub fn memory_bytes(&self) -> usize {
+        self.steps.len() + 2 * self.starts.len() + 4 * self.offsets.len()
+    }
+
+    fn panel(&self, p: usize) -> Panel<'_> {
+        let starts = self.k / GROUP * STARTS;
+        Panel {
+            steps: &self.steps[p * NR * self.k..][..NR * self.k],
+            starts: &self.starts[p * starts..][..starts],
+            offsets: &self.offsets[p * NR..][..NR],
+            centre: self.centre,
+            k: self.k,
+        }
+    }
+}
+
+/// `k` with its padding.
+pub const fn padded_k(k: usize) -> usize {
+    k.next_multiple_of(GROUP)
+}
+
+/// Bytes that `m` packed rows of `k` numbers need.
+pub const fn activations_len(m: usize, k: usize) -> usize {
+    padded_rows(m) * padded_k(k)
+}
+
+/// Puts row `r` (`padded_k(k)` numbers) into `out` (`activations_len(m, k)` bytes).
+pub fn pack_row(row: &[u8], r: usize, out: &mut [u8]) {
+    let tile = &mut out[r / MR * MR * row.len()..][..MR * row.len()];
+    for (step, quad) in tile.chunks_exact_mut(QUAD * MR).zip(row.chunks_exact(QUAD)) {
+        step[r % MR * QUAD..][..QUAD].copy_from_slice(quad);
+    }
+}
+
+/// Packed activations: rows and `k` padded, every number in `0..=127`.
+#[derive(Clone, Copy)]
+pub struct Activations<'a> {
+    bytes: &'a [u8],
+    rows: usize,
+    k: usize,
+}
+
+impl<'a> Activations<'a> {
+    /// A view of `activations_len(m, k)` bytes.
+    ///
+    /// # Panics
+    /// When the length is another.
+    pub fn new(bytes: &'a [u8], m: usize, k: usize) -> Self {
+        assert_eq!(bytes.len(), activations_len(m, k), "packed rows fill whole tiles");
+        Self { bytes, rows: padded_rows(m), k: padded_k(k) }
+    }
+
+    /// Rows, padded.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+}

@@ -1,0 +1,93 @@
+//! x86-64. With AVX2: `vpmaddubsw` (two products of bytes each leave at most 2 x 127 x 127 < 2^15, so that its saturation never
+//! happens), then `vpmaddwd` by ones. With VNNI, `vpdpbusd` does both and the addition in one instruction.
+
+use core::arch::x86_64::*;
+
+use super::super::{MR, NR};
+use super::{Kernel, Panel, QUAD};
+
+/// `avx2-u7i8`. Only to be listed where the processor has AVX2.
+const AVX2: Kernel = Kernel { name: "avx2-u7i8", run: |p, a, sums| run(has_avx2, [avx2::<1>, avx2::<2>], p, a, sums) };
+/// `avx512vnni-u7i8`, on registers of 256 bits. Only to be listed where the processor has AVX-512 VNNI and VL.
+const AVX512_VNNI: Kernel = Kernel {
+    name: "avx512vnni-u7i8",
+    run: |p, a, sums| run(has_avx512_vnni, [avx512_vnni::<1>, avx512_vnni::<2>], p, a, sums),
+};
+/// `avxvnni-u7i8`. Only to be listed where the processor has AVX-VNNI.
+const AVX_VNNI: Kernel =
+    Kernel { name: "avxvnni-u7i8", run: |p, a, sums| run(has_avx_vnni, [avx_vnni::<1>, avx_vnni::<2>], p, a, sums) };
+
+/// The kernels that this processor can run, the slowest first.
+pub fn available() -> Vec<Kernel> {
+    let all: [(fn() -> bool, Kernel); 3] = [(has_avx2, AVX2), (has_avx_vnni, AVX_VNNI), (has_avx512_vnni, AVX512_VNNI)];
+    all.into_iter().filter(|(available, _)| available()).map(|(_, kernel)| kernel).collect()
+}
+
+fn has_avx2() -> bool {
+    std::is_x86_feature_detected!("avx2")
+}
+
+fn has_avx_vnni() -> bool {
+    std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("avxvnni")
+}
+
+fn has_avx512_vnni() -> bool {
+    std::is_x86_feature_detected!("avx512vnni") && std::is_x86_feature_detected!("avx512vl")
+}
+
+/// A product of one tile or of two: weights, offsets, activations, `k`, sums.
+type Tiles = unsafe fn(*const i8, *const i32, *const u8, usize, *mut i32);
+
+fn run(available: fn() -> bool, product: [Tiles; 2], panel: Panel<'_>, activations: &[u8], sums: &mut [i32]) {
+    let Panel { steps, offsets, k, .. } = panel;
+    assert!(available(), "the kernel is listed only where the processor can run it");
+    assert!(steps.len() == NR * k && k.is_multiple_of(QUAD) && offsets.len() == NR, "a panel is NR x k bytes");
+    // two tiles at a time: five sums alone would wait for their own additions
+    let (mut tiles, mut sums) = (activations.chunks_exact(2 * MR * k), sums.chunks_exact_mut(2 * MR * NR));
+    for (tile, sums) in tiles.by_ref().zip(sums.by_ref()) {
+        // SAFETY: the instructions are there (asserted); the panel holds NR * k bytes and NR offsets (asserted), the tiles 2 * MR * k
+        // bytes and `sums` 2 * MR * NR numbers (their chunks).
+        unsafe { product[1](steps.as_ptr(), offsets.as_ptr(), tile.as_ptr(), k, sums.as_mut_ptr()) };
+    }
+    for (tile, sums) in tiles.remainder().chunks_exact(MR * k).zip(sums.into_remainder().chunks_exact_mut(MR * NR)) {
+        // SAFETY: as above, with one tile.
+        unsafe { product[0](steps.as_ptr(), offsets.as_ptr(), tile.as_ptr(), k, sums.as_mut_ptr()) };
+    }
+}
+
+/// `T` tiles against one panel; `$dot(sum, quads, weights)` adds the products of quads to the sums.
+macro_rules! tiles {
+    ($name:ident, $features:literal, $dot:expr) => {
+        /// `T` tiles against one panel.
+        ///
+        /// # Safety
+        /// The processor has the features; `w` holds `NR * k` bytes, `offsets` holds `NR` numbers, `a` holds `T * MR * k` bytes, `k` is a
+        /// multiple of `QUAD`, and `sums` is writable for `T * MR * NR` numbers.
+        #[target_feature(enable = $features)]
+        unsafe fn $name<const T: usize>(w: *const i8, offsets: *const i32, a: *const u8, k: usize, sums: *mut i32) {
+            // SAFETY: step `s < k / QUAD` reads QUAD * NR bytes at `QUAD * NR * s` of `w` and, for tile `t` and row `i`, QUAD bytes at
+            // `t * MR * k + QUAD * (MR * s + i)` of `a`: inside by the conditions, as are the offsets and the stores.
+            unsafe {
+                let mut acc = [[_mm256_loadu_si256(offsets.cast()); MR]; T];
+                for s in 0..k / QUAD {
+                    let weights = _mm256_loadu_si256(w.add(QUAD * NR * s).cast());
+                    for (t, acc) in acc.iter_mut().enumerate() {
+                        for (i, sum) in acc.iter_mut().enumerate() {
+                            let quad = a.add(t * MR * k + QUAD * (MR * s + i)).cast::<i32>().read_unaligned();
+                            *sum = $dot(*sum, _mm256_set1_epi32(quad), weights);
+                        }
+                    }
+                }
+                for (i, sum) in acc.iter().flatten().enumerate() {
+                    _mm256_storeu_si256(sums.add(NR * i).cast(), *sum);
+                }
+            }
+        }
+    };
+}
+
+tiles!(avx2, "avx2", |sum, quads, weights| {
+    _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(quads, weights), _mm256_set1_epi16(1)))
+});
+tiles!(avx_vnni, "avx2,avxvnni", |sum, quads, weights| _mm256_dpbusd_avx_epi32(sum, quads, weights));
+tiles!(avx512_vnni, "avx512vnni,avx512vl", |sum, quads, weights| _mm256_dpbusd_epi32(sum, quads, weights));
