@@ -129,10 +129,10 @@ function median(values) {
   return sorted.length % 2 ? sorted[half] : (sorted[half - 1] + sorted[half]) / 2;
 }
 
-/// Median and spread (largest less smallest) over the rounds; undefined where there is nothing.
+/// Median and spread (largest less smallest, where there are several) over the rounds; undefined where there is nothing.
 function figure(values) {
   if (!values?.length || values.some((value) => typeof value !== "number")) return undefined;
-  return { median: median(values), spread: Math.max(...values) - Math.min(...values) };
+  return { median: median(values), spread: values.length > 1 ? Math.max(...values) - Math.min(...values) : undefined };
 }
 
 function compare(results) {
