@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help serve dev test check dist setup setup-build cli screenshots clean
+.PHONY: help serve dev test check dist setup setup-build cli bench screenshots clean
 MAKEFLAGS += --no-builtin-rules
 
 PORT ?= 8080
@@ -35,6 +35,10 @@ dist/index.html: $(PAGE_SOURCES) | setup-build
 
 cli: ## Build the command-line tool
 	cargo build --release --locked --bin oddlens
+
+bench: dist setup cli ## Time it against onnxruntime-web, onnxruntime and transformers; ROUNDS=3
+	@benches/peer/setup
+	@node benches/peer/bench.mjs
 
 screenshots: dist setup ## Take the README's picture again
 	@node tests/e2e/screenshot.mjs

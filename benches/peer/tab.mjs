@@ -1,0 +1,65 @@
+// A tab under measurement: a page in a headless Chromium of its own, the JSON it leaves, and the memory it took.
+
+import { readFileSync, readdirSync } from "node:fs";
+import { launch } from "../../tests/e2e/harness.mjs";
+
+/// Milliseconds until the page shows that it will bench, and until it has, on a slow machine.
+const ARRIVAL = 20_000, PATIENCE = 180_000;
+
+const HOOK = "[data-testid=bench-result]";
+
+/// Opens `url` in a fresh browser and waits for the JSON that it leaves in [data-testid=bench-result], which is there, empty,
+/// from the start. Answers that with `peak_mb`, the tab's peak memory, and `chromium`, the version; throws where the page
+/// says `error`, or nothing.
+export async function visit(url) {
+  const browser = await launch();
+  try {
+    const page = await browser.newPage();
+    await page.goto(url);
+    await page.waitForSelector(HOOK, { state: "attached", timeout: ARRIVAL }).catch(() => fail("the page has no bench"));
+    const result = await page
+      .waitForFunction(leftResult, HOOK, { timeout: PATIENCE, polling: 100 })
+      .then((handle) => handle.jsonValue(), () => fail("the page left no result"));
+    if (result.error) fail(result.error);
+    return { ...result, peak_mb: peakOfRenderer(), chromium: browser.version() };
+  } finally {
+    await browser.close();
+  }
+}
+
+function fail(why) {
+  throw new Error(why);
+}
+
+/// Runs in the page.
+function leftResult(hook) {
+  try {
+    return JSON.parse(document.querySelector(hook).textContent);
+  } catch {
+    return undefined;
+  }
+}
+
+/// Peak resident memory (MB, 10^6 bytes) of the largest renderer among this process's descendants; undefined where the
+/// system has no /proc. The browser has one spare renderer, which stays small.
+function peakOfRenderer() {
+  const peaks = descendants(process.pid)
+    .filter((pid) => status(pid, "cmdline").includes("--type=renderer"))
+    .map((pid) => Number(/VmHWM:\s+(\d+) kB/.exec(status(pid, "status"))?.[1] ?? 0) * 1024 / 1e6);
+  return peaks.length ? Math.max(...peaks) : undefined;
+}
+
+function descendants(pid) {
+  const tasks = readdirSync(`/proc/${pid}/task`, { withFileTypes: true }).map((task) => task.name);
+  const children = tasks.flatMap((task) => status(pid, `task/${task}/children`).split(" ").filter(Boolean));
+  return children.flatMap((child) => [child, ...descendants(child)]);
+}
+
+/// A file of /proc; empty where the process has ended meanwhile.
+function status(pid, file) {
+  try {
+    return readFileSync(`/proc/${pid}/${file}`, "utf8");
+  } catch {
+    return "";
+  }
+}
