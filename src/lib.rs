@@ -15,6 +15,7 @@
 //! | 3 | `score` | one file per method and the static list `METHODS`; prompts | images, models, the page |
 //! | 5 | `engine` | requests in, events out: where pixels, model and scoring meet | browser, network, files |
 //! | 5 | `app_state` | the page's pure reducer | Yew, DOM, models |
+//! | 5 | `bench` | how fast a model runs here, from a seed and a given clock | browser, files |
 //! | 6 | `link` | the wire between page and worker: spawn, transfer, respawn | what the messages mean |
 //! | 6 | `ui` | the page: `app`, `hooks`, `components` | tensors, models, scorers |
 //! | - | `bin/page`, `bin/worker`, `bin/oddlens` | entry points and the edges: network in the worker, files in the command line | |
@@ -43,6 +44,8 @@
 #![deny(unsafe_code)]
 
 pub mod app_state;
+#[cfg(feature = "model")]
+pub mod bench;
 #[cfg(feature = "model")]
 pub mod clip;
 pub mod embedding;

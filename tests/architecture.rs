@@ -14,6 +14,7 @@ const LAYERS: &[(&str, u32)] = &[
     ("weights", 2),
     ("clip", 3),
     ("score", 3),
+    ("bench", 5),
     ("engine", 5),
     ("app_state", 5),
     ("link", 6),

@@ -155,7 +155,7 @@ fn this_target_has_the_kernels_it_should() {
     let names = Kernels::all().iter().map(|k| format!("{k:?}")).collect::<Vec<_>>();
     assert_eq!(Kernels::all()[0].pairs, pairs::scalar::KERNEL);
     let (best, name) = (Kernels::best(), Kernels::best().name());
-    if cfg!(all(target_arch = "wasm32", target_feature = "relaxed-simd")) {
+    if cfg!(all(target_arch = "wasm32", feature = "relaxed-simd")) {
         assert_eq!(name, "relaxed-u7i8-i16", "{names:?}");
     } else if cfg!(all(target_arch = "wasm32", target_feature = "simd128")) {
         assert_eq!(name, "simd128-i16i8", "{names:?}");

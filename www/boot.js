@@ -25,6 +25,10 @@ async function start() {
     return;
   }
   try {
+    if (new URL(location.href).searchParams.has('bench')) {
+      await import(`./bench.js${version}`);
+      return;
+    }
     const { default: init } = await import(`./page.js${version}`);
     await init({ module_or_path: new URL(`page_bg.wasm${version}`, import.meta.url) });
   } catch (error) {

@@ -1,6 +1,7 @@
 // Trunk's post-build hook: brings weights and samples into the built page, and gives everything one version mark made from
 // the contents, so that no cache ever mixes two versions and the service worker knows what to keep.
 
+import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -8,6 +9,14 @@ import { join } from 'node:path';
 const out = process.env.TRUNK_STAGING_DIR;
 const root = process.env.TRUNK_SOURCE_DIR ? join(process.env.TRUNK_SOURCE_DIR, '..') : '.';
 if (!out) throw new Error('finish.mjs is run by Trunk: TRUNK_STAGING_DIR is not set');
+
+// a quick build (make dev) has the plain program under both names
+if (process.env.TRUNK_PROFILE === 'release') {
+  execFileSync(join(root, 'scripts/build-relaxed'), [out], { stdio: 'inherit' });
+} else {
+  cpSync(join(out, 'worker.js'), join(out, 'worker-relaxed.js'));
+  cpSync(join(out, 'worker_bg.wasm'), join(out, 'worker-relaxed_bg.wasm'));
+}
 
 const copy = (from, to, wanted) => {
   const source = join(root, from);
@@ -38,11 +47,13 @@ writeFileSync(join(out, 'index.html'), html);
 const manifest = existsSync(join(out, 'weights/manifest.json'))
   ? JSON.parse(readFileSync(join(out, 'weights/manifest.json'), 'utf8'))
   : { models: [] };
+// the service worker keeps the one that its browser uses
+const programs = ['worker.js', 'worker_bg.wasm', 'worker-relaxed.js', 'worker-relaxed_bg.wasm'];
 const standard = manifest.models.filter((model) => model.id === manifest.default);
 const samples = files.filter((file) => file.startsWith(join(out, 'samples'))).map((file) => file.slice(out.length + 1));
 const kept = [
   './',
-  ...[...marked, 'page.js', 'worker-boot.js', 'worker.js', 'worker_bg.wasm', ...samples.map((s) => s.replaceAll('\\', '/'))]
+  ...[...marked, 'page.js', 'worker-boot.js', 'probe.js', ...programs, ...samples.map((s) => s.replaceAll('\\', '/'))]
     .filter((name) => existsSync(join(out, name)))
     .map((name) => `${name}?v=${version}`),
   'weights/manifest.json',

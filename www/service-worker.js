@@ -4,6 +4,8 @@
 const VERSION = 'dev'; // both lines are filled in by finish.mjs
 const FILES = [];
 const CACHE = `oddlens ${self.registration.scope} ${VERSION}`;
+importScripts('probe.js');
+const UNUSED = self.hasRelaxedSimd ? /^worker(_bg)?\./ : /^worker-relaxed/;
 const OURS = `oddlens ${self.registration.scope} `;
 
 self.addEventListener('install', (event) => {
@@ -12,7 +14,7 @@ self.addEventListener('install', (event) => {
     // one by one: a file that is missing must not keep the others out
     // what carries its version in its name is taken from the browser's own cache, where the page's visit has just left it
     const mode = (file) => (file.includes('?v=') ? 'force-cache' : 'no-cache');
-    await Promise.allSettled(FILES.map((file) => cache.add(new Request(file, { cache: mode(file) }))));
+    await Promise.allSettled(FILES.filter((file) => !UNUSED.test(file)).map((file) => cache.add(new Request(file, { cache: mode(file) }))));
     await self.skipWaiting();
   };
   event.waitUntil(fill());

@@ -6,11 +6,11 @@
 use super::config::{Activation, TowerConfig};
 use crate::kernels::{Kernels, vector};
 use crate::quant::{Exact, Precision, QMatrix, Scratch};
-use crate::weights::{Checkpoint, Value, WeightsError};
+use crate::weights::{Tensors, Value, WeightsError};
 
 /// Where a tower's weights come from and how its linear layers are to run.
 pub struct Source<'a> {
-    pub checkpoint: &'a Checkpoint,
+    pub checkpoint: &'a dyn Tensors,
     pub kernels: &'a Kernels,
     /// Activations of 7 bits instead of 12.
     pub fast: bool,
@@ -119,7 +119,7 @@ pub fn exact_name(name: &str, side: &str) -> String {
 /// # Errors
 /// When a tensor is missing or has another shape.
 pub fn large_channels(
-    checkpoint: &Checkpoint,
+    checkpoint: &dyn Tensors,
     prefix: &str,
     config: &TowerConfig,
     embeddings: &[(&str, [usize; 2])],
@@ -128,7 +128,7 @@ pub fn large_channels(
     const FAR: f32 = 8.0;
 
     let w = config.width;
-    if let Some(Value::Integers(channels)) = checkpoint.metadata.get(&large_key(prefix)) {
+    if let Some(Value::Integers(channels)) = checkpoint.key(&large_key(prefix)) {
         let known: Vec<usize> = channels.iter().filter_map(|&c| usize::try_from(c).ok()).filter(|&c| c < w).collect();
         if known.len() != channels.len() || known.len() > most_large(w) || !known.is_sorted_by(|a, b| a < b) {
             let message = format!("{}: expected channels of {w}, ascending, got {channels:?}", large_key(prefix));
@@ -168,7 +168,7 @@ pub fn large_channels(
 /// # Errors
 /// When a tensor is missing or has another shape.
 pub fn exact_parts(
-    checkpoint: &Checkpoint,
+    checkpoint: &dyn Tensors,
     prefix: &str,
     config: &TowerConfig,
     large: &[usize],
@@ -224,7 +224,7 @@ impl Norm {
     ///
     /// # Errors
     /// When one is missing or has another shape.
-    pub fn new(checkpoint: &Checkpoint, name: &str, width: usize, epsilon: f32) -> Result<Self, WeightsError> {
+    pub fn new(checkpoint: &dyn Tensors, name: &str, width: usize, epsilon: f32) -> Result<Self, WeightsError> {
         let part = |part: &str| checkpoint.f32(&format!("{name}.{part}"), &[width]);
         Ok(Self { gain: part("weight")?, bias: part("bias")?, epsilon })
     }

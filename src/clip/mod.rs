@@ -22,7 +22,8 @@ use thiserror::Error;
 
 use crate::embedding::{EmbeddingError, Embeddings};
 use crate::kernels::Kernels;
-use crate::weights::{Checkpoint, Value, WeightsError, convert};
+use crate::quant;
+use crate::weights::{Checkpoint, Tensors, Value, WeightsError, convert};
 pub use config::{Activation, Config};
 use lexicon::Lexicon;
 use tokenizer::TokenizerError;
@@ -128,6 +129,16 @@ impl Clip {
         Self::with_kernels(checkpoint, sidecars, compute, Choice { kernels: Kernels::best(), fast: None })
     }
 
+    /// [`Clip::new`] on the kernels that are fastest by `clock` (milliseconds), where that matters.
+    ///
+    /// # Errors
+    /// As [`Clip::new`].
+    pub fn timed(checkpoint: &Checkpoint, sidecars: &Sidecars, clock: fn() -> f64) -> Result<Self, ClipError> {
+        let fast = vision::is_fast(&Config::of(checkpoint, sidecars.config.as_deref())?);
+        let kernels = if fast { quant::fastest(clock) } else { Kernels::best() };
+        Self::with_kernels(checkpoint, sidecars, Compute::Q8, Choice { kernels, fast: None })
+    }
+
     /// [`Clip::new`] on kernels of one's choice; all of them give the same embeddings.
     ///
     /// # Errors
@@ -158,7 +169,8 @@ impl Clip {
     /// The kernel in use, or `f32-candle`.
     pub fn kernel_name(&self) -> &'static str {
         match &self.towers {
-            Towers::Q8 { kernels, .. } => kernels.name(),
+            Towers::Q8 { vision, kernels, .. } if vision.is_fast() => kernels.name(),
+            Towers::Q8 { kernels, .. } => kernels.pairs.name(),
             Towers::F32(_) => "f32-candle",
         }
     }
@@ -226,7 +238,7 @@ pub fn gguf_additions(
     Ok(additions)
 }
 
-type Exact = fn(&Checkpoint, &Config) -> Result<layers::ExactParts, WeightsError>;
+type Exact = fn(&dyn Tensors, &Config) -> Result<layers::ExactParts, WeightsError>;
 
 impl Encoder for Clip {
     fn image_size(&self) -> usize {

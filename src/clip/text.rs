@@ -8,7 +8,7 @@ use super::config::Config;
 use super::layers::{ExactParts, Norm, Place, Source, Transformer, exact_parts, large_channels};
 use crate::kernels::{Kernels, vector};
 use crate::quant::{QMatrix, Scratch};
-use crate::weights::{Checkpoint, Table, WeightsError};
+use crate::weights::{Table, Tensors, WeightsError};
 
 /// Weights of the text tower.
 pub struct TextTower {
@@ -27,7 +27,7 @@ impl TextTower {
     ///
     /// # Errors
     /// When a tensor is missing or has another shape.
-    pub fn new(checkpoint: &Checkpoint, config: &Config, choice: &Choice) -> Result<Self, WeightsError> {
+    pub fn new(checkpoint: &dyn Tensors, config: &Config, choice: &Choice) -> Result<Self, WeightsError> {
         let w = config.text.width;
         let name = |part: &str| format!("text_model.{part}");
         let (tokens, positions) =
@@ -70,7 +70,7 @@ impl TextTower {
 }
 
 /// The large channels of this tower's stream.
-fn large(checkpoint: &Checkpoint, config: &Config) -> Result<Vec<usize>, WeightsError> {
+fn large(checkpoint: &dyn Tensors, config: &Config) -> Result<Vec<usize>, WeightsError> {
     let begin = [("text_model.embeddings.position_embedding.weight", [config.context, config.text.width])];
     large_channels(checkpoint, "text_model", &config.text, &begin)
 }
@@ -79,7 +79,7 @@ fn large(checkpoint: &Checkpoint, config: &Config) -> Result<Vec<usize>, Weights
 ///
 /// # Errors
 /// When a tensor is missing or has another shape.
-pub fn exact(checkpoint: &Checkpoint, config: &Config) -> Result<ExactParts, WeightsError> {
+pub fn exact(checkpoint: &dyn Tensors, config: &Config) -> Result<ExactParts, WeightsError> {
     let ends = [("text_projection".into(), (config.embed_dim, config.text.width), Place::Last)];
     exact_parts(checkpoint, "text_model", &config.text, &large(checkpoint, config)?, &ends)
 }

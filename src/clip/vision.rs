@@ -7,11 +7,16 @@ use super::config::Config;
 use super::layers::{ExactParts, Norm, Place, Source, Transformer, exact_parts, large_channels};
 use crate::kernels::Kernels;
 use crate::quant::{QMatrix, Scratch};
-use crate::weights::{Checkpoint, WeightsError};
+use crate::weights::{Tensors, WeightsError};
 
 /// Image towers with at least this many products a picture have activations of 7 bits: they take long enough to be worth it. Below it, as
 /// in the embedded model, 12 bits are fast enough.
 const FAST_FROM_MACS: usize = 1_000_000_000;
+
+/// Whether the image tower of this geometry has activations of 7 bits.
+pub fn is_fast(config: &Config) -> bool {
+    config.image_macs() >= FAST_FROM_MACS
+}
 
 /// Weights of the image tower.
 pub struct VisionTower {
@@ -28,6 +33,7 @@ pub struct VisionTower {
     transformer: Transformer,
     post_norm: Norm,
     projection: QMatrix,
+    fast: bool,
 }
 
 impl VisionTower {
@@ -35,13 +41,13 @@ impl VisionTower {
     ///
     /// # Errors
     /// When a tensor is missing or has another shape.
-    pub fn new(checkpoint: &Checkpoint, config: &Config, choice: &Choice) -> Result<Self, WeightsError> {
+    pub fn new(checkpoint: &dyn Tensors, config: &Config, choice: &Choice) -> Result<Self, WeightsError> {
         let (w, p) = (config.vision.width, config.patch_size);
         let name = |part: &str| format!("vision_model.{part}");
         let epsilon = config.vision.epsilon;
         let positions = name("embeddings.position_embedding.weight");
         let large = large(checkpoint, config)?;
-        let fast = choice.fast.unwrap_or(config.image_macs() >= FAST_FROM_MACS);
+        let fast = choice.fast.unwrap_or_else(|| is_fast(config));
         let source = Source { checkpoint, kernels: &choice.kernels, fast, large };
         Ok(Self {
             size: config.image_size,
@@ -54,6 +60,7 @@ impl VisionTower {
             transformer: Transformer::new(&source, "vision_model", &config.vision, config.activation)?,
             post_norm: Norm::new(checkpoint, &name("post_layernorm"), w, epsilon)?,
             projection: source.linear("visual_projection", (config.embed_dim, w), false, Place::Last)?,
+            fast,
         })
     }
 
@@ -76,6 +83,11 @@ impl VisionTower {
         out
     }
 
+    /// Whether its activations have 7 bits.
+    pub fn is_fast(&self) -> bool {
+        self.fast
+    }
+
     pub fn memory_bytes(&self) -> usize {
         self.patches.memory_bytes()
             + 4 * (self.class.len() + self.positions.len())
@@ -85,7 +97,7 @@ impl VisionTower {
 }
 
 /// The large channels of this tower's stream.
-fn large(checkpoint: &Checkpoint, config: &Config) -> Result<Vec<usize>, WeightsError> {
+fn large(checkpoint: &dyn Tensors, config: &Config) -> Result<Vec<usize>, WeightsError> {
     let (w, p) = (config.vision.width, config.patch_size);
     let begin = [
         ("vision_model.embeddings.patch_embedding.weight", [w, 3 * p * p]),
@@ -98,7 +110,7 @@ fn large(checkpoint: &Checkpoint, config: &Config) -> Result<Vec<usize>, Weights
 ///
 /// # Errors
 /// When a tensor is missing or has another shape.
-pub fn exact(checkpoint: &Checkpoint, config: &Config) -> Result<ExactParts, WeightsError> {
+pub fn exact(checkpoint: &dyn Tensors, config: &Config) -> Result<ExactParts, WeightsError> {
     let (w, p) = (config.vision.width, config.patch_size);
     let ends = [
         ("vision_model.embeddings.patch_embedding".into(), (w, 3 * p * p), Place::WritesStream),

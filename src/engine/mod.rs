@@ -8,7 +8,7 @@ pub mod pipeline;
 
 use std::collections::BTreeMap;
 
-use crate::clip::{Clip, ClipError, Compute, Encoder, Sidecars};
+use crate::clip::{Clip, ClipError, Encoder, Sidecars};
 use crate::protocol::{Event, ImageId, JobId, ModelEntry, ModelInfo, Parcel, Request, Stage, Timings};
 use crate::score::METHODS;
 use crate::weights::Checkpoint;
@@ -39,7 +39,7 @@ impl Engine {
     /// Builds the model of `bytes` (the whole file) and says so; `started` is the clock's time when loading began. On failure
     /// an earlier model stays in use. Kept embeddings of another model are dropped.
     pub fn load(&mut self, job: JobId, entry: ModelEntry, bytes: Vec<u8>, started: f64, emit: Emit<'_>) {
-        match build(bytes) {
+        match build(bytes, self.clock) {
             Ok(clip) => {
                 let info = model_info(&clip, entry, (self.clock)() - started);
                 self.use_encoder(Box::new(clip));
@@ -158,9 +158,9 @@ impl Engine {
     }
 }
 
-fn build(bytes: Vec<u8>) -> Result<Clip, ClipError> {
+fn build(bytes: Vec<u8>, clock: fn() -> f64) -> Result<Clip, ClipError> {
     let checkpoint = Checkpoint::read(bytes)?;
-    Clip::new(&checkpoint, &Sidecars::default(), Compute::Q8)
+    Clip::timed(&checkpoint, &Sidecars::default(), clock)
 }
 
 /// What people are told about a model.

@@ -28,6 +28,25 @@ pub const MAX_WEIGHT: i8 = 127;
 /// Most inputs of a product: `2047 * 127 * 8192 < 2^31`.
 pub const MAX_K: usize = 8192;
 
+/// A loop of nothing but a kernel's multiplications and additions, on registers: what no product can be faster than.
+#[derive(Clone, Copy)]
+pub struct Peak {
+    run: fn(usize, i32) -> i32,
+    macs: usize,
+}
+
+impl Peak {
+    /// Multiplications in a round.
+    pub fn macs(&self) -> usize {
+        self.macs
+    }
+
+    /// Runs so many rounds. The result means nothing, but depends on all of them.
+    pub fn run(&self, rounds: usize) -> i32 {
+        (self.run)(rounds, std::hint::black_box(5))
+    }
+}
+
 /// Output channels with their padding.
 pub const fn padded_n(n: usize) -> usize {
     n.next_multiple_of(NR)

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::ImageBitmap;
 
+use crate::bench;
 use crate::protocol::{Event, JobId, Request};
 
 /// What the page sends.
@@ -26,6 +27,8 @@ pub enum ToWorker {
     },
     /// Stop fetching the model.
     CancelLoad,
+    /// Time yourself.
+    Bench(bench::Spec),
 }
 
 /// What the worker sends.
@@ -36,6 +39,10 @@ pub enum FromWorker {
     Event(Event),
     /// The browser falsifies what is read from a canvas.
     CanvasNoise,
+    /// What is being timed.
+    Timing(String),
+    /// What came out of that.
+    Timed(Box<bench::Report>),
     /// It cannot go on.
     Trouble(String),
 }

@@ -66,6 +66,8 @@ impl WorkerLink {
                         FromWorker::Event(event) => hear(Heard::Event(event, received.buffers)),
                         FromWorker::CanvasNoise => hear(Heard::CanvasNoise),
                         FromWorker::Trouble(why) => die(why),
+                        // asked for by the bench alone, which has a worker of its own
+                        FromWorker::Timing(_) | FromWorker::Timed(_) => {}
                     },
                     Err(why) => die(format!("its message was {why}")),
                 }

@@ -11,7 +11,10 @@
 //!
 //! It does not know where weights come from (see `weights`) or what the layers mean (see `clip`).
 
+mod choice;
+
 use crate::kernels::{self, Kernels, MAX_WEIGHT, NR, pairs, quads, vector};
+pub use choice::fastest;
 
 /// How finely activations are rounded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

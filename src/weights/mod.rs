@@ -129,6 +129,45 @@ pub struct Checkpoint {
     tensors: BTreeMap<String, TensorInfo>,
 }
 
+/// Where towers take their weights from: a [`Checkpoint`], or weights made from nothing (see `bench`).
+pub trait Tensors {
+    /// As [`Checkpoint::shape`].
+    fn shape(&self, name: &str) -> Option<&[usize]>;
+
+    /// As [`Checkpoint::f32`].
+    ///
+    /// # Errors
+    /// As there.
+    fn f32(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, WeightsError>;
+
+    /// As [`Checkpoint::table`].
+    ///
+    /// # Errors
+    /// As there.
+    fn table(&self, name: &str, shape: [usize; 2]) -> Result<Table, WeightsError>;
+
+    /// A key of the file.
+    fn key(&self, name: &str) -> Option<&Value>;
+}
+
+impl Tensors for Checkpoint {
+    fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.shape(name)
+    }
+
+    fn f32(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, WeightsError> {
+        self.f32(name, shape)
+    }
+
+    fn table(&self, name: &str, shape: [usize; 2]) -> Result<Table, WeightsError> {
+        self.table(name, shape)
+    }
+
+    fn key(&self, name: &str) -> Option<&Value> {
+        self.metadata.get(name)
+    }
+}
+
 impl Checkpoint {
     /// Reads a file, recognised by content.
     ///
@@ -217,6 +256,16 @@ pub struct Table {
 }
 
 impl Table {
+    /// Rows of `width` numbers, as `dtype` stores them.
+    ///
+    /// # Panics
+    /// When `bytes` is no number of whole rows.
+    pub fn new(width: usize, dtype: DType, bytes: Vec<u8>) -> Self {
+        let row = dtype.bytes_for(width).filter(|&row| row > 0).expect("rows are whole blocks");
+        assert!(bytes.len().is_multiple_of(row), "whole rows");
+        Self { width, dtype, bytes }
+    }
+
     /// Row `i` as f32.
     ///
     /// # Panics

@@ -19,7 +19,8 @@ test("the page, the worker and the model stay within their budgets", (t) => {
   };
   for (const [what, pattern, limit, size] of [
     ["page wasm, gzip", /page[^/]*\.wasm$/, 600e3, zipped],
-    ["worker wasm, gzip", /worker[^/]*\.wasm$/, 2.5e6, zipped],
+    ["worker wasm, gzip", /worker_bg\.wasm$/, 2.5e6, zipped],
+    ["worker wasm with relaxed SIMD, gzip", /worker-relaxed_bg\.wasm$/, 2.5e6, zipped],
     ["embedded model", /\.gguf$/, 10e6, ({ bytes }) => bytes],
   ]) {
     const file = one(pattern);

@@ -1,6 +1,7 @@
 //! `oddlens`, the command line. This file reads the arguments and turns the outcome into an exit status; each subcommand has a
 //! file of its own, which touches files and the terminal and leaves every step from bytes to score to the library.
 
+mod bench;
 mod embed;
 mod load;
 mod model;
@@ -36,6 +37,7 @@ struct Cli {
 enum Command {
     Score(score::Args),
     Embed(embed::Args),
+    Bench(bench::Args),
     #[command(subcommand)]
     Model(model::Command),
 }
@@ -86,6 +88,7 @@ fn run(matches: &ArgMatches) -> Result<Done, Failure> {
             let matches = matches.subcommand_matches("embed").expect("clap has just parsed this subcommand");
             embed::run(arguments, matches)
         }
+        Command::Bench(arguments) => bench::run(arguments),
         Command::Model(command) => model::run(command),
     }
 }

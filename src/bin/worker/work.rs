@@ -5,10 +5,12 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use js_sys::{ArrayBuffer, Uint8Array};
+use oddlens::bench;
 use oddlens::engine::Engine;
 use oddlens::link::worker_side::{listen, post};
 use oddlens::link::{FromWorker, Received, ToWorker};
 use oddlens::protocol::{Decoder, Event, JobId, Parcel, Pixels, Request, Stage};
+use oddlens::quant;
 use wasm_bindgen::JsCast;
 use wasm_bindgen_futures::spawn_local;
 use web_sys::{AbortController, WorkerGlobalScope};
@@ -61,6 +63,11 @@ fn failed(job: JobId, stage: Stage, message: String) {
     tell(Event::Failed { job, image: None, stage, message }.into());
 }
 
+fn time_yourself(spec: bench::Spec) {
+    let told = bench::run(spec, quant::fastest(now), now, &mut |what| post(&FromWorker::Timing(what.into()), vec![]));
+    post(&told.map_or_else(FromWorker::Trouble, |report| FromWorker::Timed(Box::new(report))), vec![]);
+}
+
 impl Worker {
     async fn work(self: Rc<Self>) {
         loop {
@@ -70,6 +77,7 @@ impl Worker {
                 ToWorker::Ask(Request::Load { job, model }) => self.load(job, model).await,
                 ToWorker::Ask(request) => self.ask(request, received.buffers).await,
                 ToWorker::Frame { job } => self.frame(job, received.bitmap),
+                ToWorker::Bench(spec) => time_yourself(spec),
                 ToWorker::CancelLoad => {}
             }
         }

@@ -12,7 +12,7 @@ pub mod wasm128;
 #[cfg(target_arch = "x86_64")]
 pub mod x86_avx2;
 
-use super::{MR, NR, padded_n, padded_rows};
+use super::{MR, NR, Peak, padded_n, padded_rows};
 
 /// `k` is padded to a multiple of this.
 pub const K_STEP: usize = 16;
@@ -25,12 +25,18 @@ pub struct Kernel {
     name: &'static str,
     /// Weights of a panel, all activations, `k`, and the sums `[rows][NR]`.
     run: fn(&[i8], &[i16], usize, &mut [i32]),
+    peak: Option<Peak>,
 }
 
 impl Kernel {
     /// `{isa}-{types}`, for example `simd128-i16i8`.
     pub fn name(&self) -> &'static str {
         self.name
+    }
+
+    /// How fast the processor runs this kernel's instructions, where that can be told.
+    pub fn peak(&self) -> Option<Peak> {
+        self.peak
     }
 
     /// The sums of panel `p` for all rows, the padding included: `sums[r * NR + c] = sum_k a[r,k] * w[NR * p + c,k]`.

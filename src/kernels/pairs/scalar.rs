@@ -4,7 +4,7 @@ use super::super::{MR, NR};
 use super::Kernel;
 
 /// `scalar-i16i8`.
-pub const KERNEL: Kernel = Kernel { name: "scalar-i16i8", run };
+pub const KERNEL: Kernel = Kernel { name: "scalar-i16i8", run, peak: None };
 
 fn run(weights: &[i8], activations: &[i16], k: usize, sums: &mut [i32]) {
     for (tile, sums) in activations.chunks_exact(MR * k).zip(sums.chunks_exact_mut(MR * NR)) {

@@ -3,11 +3,29 @@
 
 use core::arch::wasm32::*;
 
-use super::super::{MR, NR};
+use super::super::{MR, NR, Peak};
 use super::Kernel;
 
 /// `simd128-i16i8`.
-pub const KERNEL: Kernel = Kernel { name: "simd128-i16i8", run };
+pub const KERNEL: Kernel = Kernel { name: "simd128-i16i8", run, peak: Some(Peak { run: peak, macs: 2 * MR * 8 }) };
+
+/// A step's dot products and additions, on registers.
+fn peak(rounds: usize, seed: i32) -> i32 {
+    let mut weights = [i32x4_splat(seed), i32x4_splat(3 * seed)];
+    let rows: [v128; MR] = std::array::from_fn(|i| i32x4_splat(seed.wrapping_mul(7 + i as i32)));
+    let step = i32x4_splat(11 * seed);
+    let mut acc = [[i32x4_splat(0); 2]; MR];
+    for _ in 0..rounds {
+        for (acc, &row) in acc.iter_mut().zip(&rows) {
+            for (acc, &weights) in acc.iter_mut().zip(&weights) {
+                *acc = i32x4_add(*acc, i32x4_dot_i16x8(weights, row));
+            }
+        }
+        // else the products would be the same in each round
+        weights = weights.map(|w| i16x8_add(w, step));
+    }
+    i32x4_extract_lane::<0>(acc.as_flattened().iter().fold(step, |all, &v| v128_xor(all, v)))
+}
 
 fn run(weights: &[i8], activations: &[i16], k: usize, sums: &mut [i32]) {
     assert!(weights.len() == NR * k && k % 2 == 0, "a panel is NR x k bytes");

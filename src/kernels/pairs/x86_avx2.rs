@@ -2,11 +2,34 @@
 
 use core::arch::x86_64::*;
 
-use super::super::{MR, NR};
+use super::super::{MR, NR, Peak};
 use super::Kernel;
 
 /// `avx2-i16i8`. Only to be listed where [`available`] says so.
-pub const KERNEL: Kernel = Kernel { name: "avx2-i16i8", run };
+pub const KERNEL: Kernel = Kernel { name: "avx2-i16i8", run, peak: Some(Peak { run: peak, macs: 2 * MR * 16 }) };
+
+fn peak(rounds: usize, seed: i32) -> i32 {
+    assert!(available(), "the AVX2 kernel is listed only where the processor has AVX2");
+    // SAFETY: AVX2 is there.
+    unsafe { peak_of_avx2(rounds, seed) }
+}
+
+/// The multiplications and additions of two steps, on registers.
+#[target_feature(enable = "avx2")]
+fn peak_of_avx2(rounds: usize, seed: i32) -> i32 {
+    let mut weights = _mm256_set1_epi32(seed);
+    let rows: [__m256i; 2 * MR] = std::array::from_fn(|i| _mm256_set1_epi32(seed.wrapping_mul(7 + i as i32)));
+    let step = _mm256_set1_epi32(11 * seed);
+    let mut acc = [_mm256_setzero_si256(); 2 * MR];
+    for _ in 0..rounds {
+        for (acc, &row) in acc.iter_mut().zip(&rows) {
+            *acc = _mm256_add_epi32(*acc, _mm256_madd_epi16(weights, row));
+        }
+        // else the products would be the same in each round
+        weights = _mm256_add_epi16(weights, step);
+    }
+    _mm256_extract_epi32::<0>(acc.iter().fold(step, |all, &v| _mm256_xor_si256(all, v)))
+}
 
 /// Whether this processor has AVX2.
 pub fn available() -> bool {

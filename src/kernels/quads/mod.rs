@@ -17,12 +17,12 @@
 
 pub mod scalar;
 
-#[cfg(all(target_arch = "wasm32", target_feature = "relaxed-simd"))]
+#[cfg(all(target_arch = "wasm32", feature = "relaxed-simd"))]
 pub mod wasm_relaxed;
 #[cfg(target_arch = "x86_64")]
 pub mod x86;
 
-use super::{MR, NR, padded_n, padded_rows};
+use super::{MR, NR, Peak, padded_n, padded_rows};
 
 /// `k` is padded to a multiple of this: the numbers of a group, which is two lanes.
 pub const GROUP: usize = 64;
@@ -62,12 +62,18 @@ pub struct Kernel {
     name: &'static str,
     /// A panel, all activations, and the sums `[rows][NR]`.
     run: fn(Panel<'_>, &[u8], &mut [i32]),
+    peak: Option<Peak>,
 }
 
 impl Kernel {
     /// `{isa}-{types}`, for example `relaxed-u7i8-i16`.
     pub fn name(&self) -> &'static str {
         self.name
+    }
+
+    /// How fast the processor runs this kernel's instructions, where that can be told.
+    pub fn peak(&self) -> Option<Peak> {
+        self.peak
     }
 
     /// The sums of panel `p` for all rows, the padding included: `sums[r * NR + c] = sum_k (a[r,k] - centre) * w[NR * p + c,k]`.
@@ -100,7 +106,7 @@ impl PartialEq for Kernel {
 pub fn all() -> Vec<Kernel> {
     #[allow(unused_mut)]
     let mut kernels = vec![scalar::KERNEL];
-    #[cfg(all(target_arch = "wasm32", target_feature = "relaxed-simd"))]
+    #[cfg(all(target_arch = "wasm32", feature = "relaxed-simd"))]
     kernels.extend([wasm_relaxed::INTO_I32, wasm_relaxed::INTO_I16]);
     #[cfg(target_arch = "x86_64")]
     kernels.extend(x86::available());

@@ -7,13 +7,53 @@
 
 use core::arch::wasm32::*;
 
-use super::super::{MR, NR};
+use super::super::{MR, NR, Peak};
 use super::{GROUP, Kernel, Panel, QUAD, STARTS};
 
 /// `relaxed-u7i8-i16`.
-pub const INTO_I16: Kernel = Kernel { name: "relaxed-u7i8-i16", run: into_i16 };
+pub const INTO_I16: Kernel = Kernel {
+    name: "relaxed-u7i8-i16",
+    run: into_i16,
+    peak: Some(Peak { run: |rounds, seed| peak_into_i16(rounds, seed), macs: PEAK_MACS }),
+};
 /// `relaxed-u7i8-i32`.
-pub const INTO_I32: Kernel = Kernel { name: "relaxed-u7i8-i32", run: into_i32 };
+pub const INTO_I32: Kernel = Kernel {
+    name: "relaxed-u7i8-i32",
+    run: into_i32,
+    peak: Some(Peak { run: |rounds, seed| peak_into_i32(rounds, seed), macs: PEAK_MACS }),
+};
+/// Products in a round of `peak`.
+const PEAK_MACS: usize = 2 * MR * 16;
+
+#[target_feature(enable = "relaxed-simd")]
+fn peak_into_i16(rounds: usize, seed: i32) -> i32 {
+    peak(rounds, seed, |w, a, acc| i16x8_add(acc, i16x8_relaxed_dot_i8x16_i7x16(w, a)))
+}
+
+#[target_feature(enable = "relaxed-simd")]
+fn peak_into_i32(rounds: usize, seed: i32) -> i32 {
+    peak(rounds, seed, |w, a, acc| i32x4_relaxed_dot_i8x16_i7x16_add(w, a, acc))
+}
+
+/// A step's dot products and additions, on registers.
+#[inline(always)]
+fn peak(rounds: usize, seed: i32, add_dot: impl Fn(v128, v128, v128) -> v128) -> i32 {
+    let mut weights = [i32x4_splat(seed), i32x4_splat(3 * seed)];
+    let rows: [v128; MR] =
+        std::array::from_fn(|i| v128_and(i32x4_splat(seed.wrapping_mul(7 + i as i32)), i8x16_splat(127)));
+    let step = i32x4_splat(11 * seed);
+    let mut acc = [[i32x4_splat(0); 2]; MR];
+    for _ in 0..rounds {
+        for (acc, &row) in acc.iter_mut().zip(&rows) {
+            for (acc, &weights) in acc.iter_mut().zip(&weights) {
+                *acc = add_dot(weights, row, *acc);
+            }
+        }
+        // else the products would be the same in each round
+        weights = weights.map(|w| i8x16_add(w, step));
+    }
+    i32x4_extract_lane::<0>(acc.as_flattened().iter().fold(step, |all, &v| v128_xor(all, v)))
+}
 
 /// Steps of the inner loop that are written out.
 const UNROLL: usize = 2;
@@ -33,7 +73,7 @@ fn into_i16(panel: Panel<'_>, activations: &[u8], sums: &mut [i32]) {
 /// # Safety
 /// `w` holds `NR * k` bytes, `starts` holds `k / GROUP * STARTS` numbers, `a` holds `MR * k` bytes, `k` is a multiple of `GROUP`, and
 /// `sums` is writable for `MR * NR` numbers.
-#[inline(never)]
+#[target_feature(enable = "relaxed-simd")]
 unsafe fn tile_into_i16(w: *const i8, starts: *const i16, a: *const u8, k: usize, sums: *mut i32) {
     // SAFETY: group `g < k / GROUP` reads STARTS numbers at `STARTS * g` of `starts`, and its step `s < GROUP / QUAD` reads QUAD * NR
     // bytes of `w` and QUAD * MR bytes of `a` at the step's number times as much: inside by the conditions. So are the stores.
@@ -85,7 +125,7 @@ fn into_i32(panel: Panel<'_>, activations: &[u8], sums: &mut [i32]) {
 /// # Safety
 /// `w` holds `NR * k` bytes, `offsets` holds `NR` numbers, `a` holds `MR * k` bytes, `k` is a multiple of `QUAD`, and `sums` is
 /// writable for `MR * NR` numbers.
-#[inline(never)]
+#[target_feature(enable = "relaxed-simd")]
 unsafe fn tile_into_i32(w: *const i8, offsets: *const i32, a: *const u8, k: usize, sums: *mut i32) {
     // SAFETY: step `s < k / QUAD` reads QUAD * NR bytes at `QUAD * NR * s` of `w` and QUAD * MR bytes at `QUAD * MR * s` of `a`,
     // inside by the conditions, as are the offsets and the stores.

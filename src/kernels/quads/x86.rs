@@ -3,19 +3,35 @@
 
 use core::arch::x86_64::*;
 
-use super::super::{MR, NR};
+use super::super::{MR, NR, Peak};
 use super::{Kernel, Panel, QUAD};
 
 /// `avx2-u7i8`. Only to be listed where the processor has AVX2.
-const AVX2: Kernel = Kernel { name: "avx2-u7i8", run: |p, a, sums| run(has_avx2, [avx2::<1>, avx2::<2>], p, a, sums) };
+const AVX2: Kernel = Kernel {
+    name: "avx2-u7i8",
+    run: |p, a, sums| run(has_avx2, [avx2::tiles::<1>, avx2::tiles::<2>], p, a, sums),
+    peak: Some(Peak { run: |rounds, seed| peak(has_avx2, avx2::peak, rounds, seed), macs: PEAK_MACS }),
+};
 /// `avx512vnni-u7i8`, on registers of 256 bits. Only to be listed where the processor has AVX-512 VNNI and VL.
 const AVX512_VNNI: Kernel = Kernel {
     name: "avx512vnni-u7i8",
-    run: |p, a, sums| run(has_avx512_vnni, [avx512_vnni::<1>, avx512_vnni::<2>], p, a, sums),
+    run: |p, a, sums| run(has_avx512_vnni, [avx512_vnni::tiles::<1>, avx512_vnni::tiles::<2>], p, a, sums),
+    peak: Some(Peak { run: |rounds, seed| peak(has_avx512_vnni, avx512_vnni::peak, rounds, seed), macs: PEAK_MACS }),
 };
 /// `avxvnni-u7i8`. Only to be listed where the processor has AVX-VNNI.
-const AVX_VNNI: Kernel =
-    Kernel { name: "avxvnni-u7i8", run: |p, a, sums| run(has_avx_vnni, [avx_vnni::<1>, avx_vnni::<2>], p, a, sums) };
+const AVX_VNNI: Kernel = Kernel {
+    name: "avxvnni-u7i8",
+    run: |p, a, sums| run(has_avx_vnni, [avx_vnni::tiles::<1>, avx_vnni::tiles::<2>], p, a, sums),
+    peak: Some(Peak { run: |rounds, seed| peak(has_avx_vnni, avx_vnni::peak, rounds, seed), macs: PEAK_MACS }),
+};
+/// Products in a round of `peak`.
+const PEAK_MACS: usize = 2 * MR * 32;
+
+fn peak(available: fn() -> bool, of: unsafe fn(usize, i32) -> i32, rounds: usize, seed: i32) -> i32 {
+    assert!(available(), "the kernel is listed only where the processor can run it");
+    // SAFETY: the instructions are there.
+    unsafe { of(rounds, seed) }
+}
 
 /// The kernels that this processor can run, the slowest first.
 pub fn available() -> Vec<Kernel> {
@@ -55,39 +71,72 @@ fn run(available: fn() -> bool, product: [Tiles; 2], panel: Panel<'_>, activatio
     }
 }
 
-/// `T` tiles against one panel; `$dot(sum, quads, weights)` adds the products of quads to the sums.
-macro_rules! tiles {
+/// A module with the tiles of one instruction set; `$dot(sum, quads, weights)` adds the products of quads to the sums.
+macro_rules! instruction_set {
     ($name:ident, $features:literal, $dot:expr) => {
-        /// `T` tiles against one panel.
-        ///
-        /// # Safety
-        /// The processor has the features; `w` holds `NR * k` bytes, `offsets` holds `NR` numbers, `a` holds `T * MR * k` bytes, `k` is a
-        /// multiple of `QUAD`, and `sums` is writable for `T * MR * NR` numbers.
-        #[target_feature(enable = $features)]
-        unsafe fn $name<const T: usize>(w: *const i8, offsets: *const i32, a: *const u8, k: usize, sums: *mut i32) {
-            // SAFETY: step `s < k / QUAD` reads QUAD * NR bytes at `QUAD * NR * s` of `w` and, for tile `t` and row `i`, QUAD bytes at
-            // `t * MR * k + QUAD * (MR * s + i)` of `a`: inside by the conditions, as are the offsets and the stores.
-            unsafe {
-                let mut acc = [[_mm256_loadu_si256(offsets.cast()); MR]; T];
-                for s in 0..k / QUAD {
-                    let weights = _mm256_loadu_si256(w.add(QUAD * NR * s).cast());
-                    for (t, acc) in acc.iter_mut().enumerate() {
-                        for (i, sum) in acc.iter_mut().enumerate() {
-                            let quad = a.add(t * MR * k + QUAD * (MR * s + i)).cast::<i32>().read_unaligned();
-                            *sum = $dot(*sum, _mm256_set1_epi32(quad), weights);
+        mod $name {
+            use super::*;
+
+            /// `T` tiles against one panel.
+            ///
+            /// # Safety
+            /// The processor has the features; `w` holds `NR * k` bytes, `offsets` holds `NR` numbers, `a` holds `T * MR * k` bytes, `k`
+            /// is a multiple of `QUAD`, and `sums` is writable for `T * MR * NR` numbers.
+            #[target_feature(enable = $features)]
+            pub unsafe fn tiles<const T: usize>(
+                w: *const i8,
+                offsets: *const i32,
+                a: *const u8,
+                k: usize,
+                sums: *mut i32,
+            ) {
+                // SAFETY: step `s < k / QUAD` reads QUAD * NR bytes at `QUAD * NR * s` of `w` and, for tile `t` and row `i`, QUAD bytes
+                // at `t * MR * k + QUAD * (MR * s + i)` of `a`: inside by the conditions, as are the offsets and the stores.
+                unsafe {
+                    let mut acc = [[_mm256_loadu_si256(offsets.cast()); MR]; T];
+                    for s in 0..k / QUAD {
+                        let weights = _mm256_loadu_si256(w.add(QUAD * NR * s).cast());
+                        for (t, acc) in acc.iter_mut().enumerate() {
+                            for (i, sum) in acc.iter_mut().enumerate() {
+                                let quad = a.add(t * MR * k + QUAD * (MR * s + i)).cast::<i32>().read_unaligned();
+                                *sum = $dot(*sum, _mm256_set1_epi32(quad), weights);
+                            }
                         }
                     }
+                    for (i, sum) in acc.iter().flatten().enumerate() {
+                        _mm256_storeu_si256(sums.add(NR * i).cast(), *sum);
+                    }
                 }
-                for (i, sum) in acc.iter().flatten().enumerate() {
-                    _mm256_storeu_si256(sums.add(NR * i).cast(), *sum);
+            }
+
+            /// The multiplications and additions of a step of two tiles, on registers.
+            ///
+            /// # Safety
+            /// The processor has the features.
+            #[target_feature(enable = $features)]
+            pub unsafe fn peak(rounds: usize, seed: i32) -> i32 {
+                let mut weights = _mm256_set1_epi32(seed);
+                let rows: [__m256i; 2 * MR] =
+                    std::array::from_fn(|i| _mm256_set1_epi32(seed.wrapping_mul(7 + i as i32) & 0x7f7f_7f7f));
+                let step = _mm256_set1_epi32(11 * seed);
+                let mut acc = [_mm256_setzero_si256(); 2 * MR];
+                for _ in 0..rounds {
+                    for (acc, &row) in acc.iter_mut().zip(&rows) {
+                        *acc = $dot(*acc, row, weights);
+                    }
+                    // else the products would be the same in each round
+                    weights = _mm256_add_epi8(weights, step);
                 }
+                _mm256_extract_epi32::<0>(acc.iter().fold(step, |all, &v| _mm256_xor_si256(all, v)))
             }
         }
     };
 }
 
-tiles!(avx2, "avx2", |sum, quads, weights| {
+instruction_set!(avx2, "avx2", |sum, quads, weights| {
     _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(quads, weights), _mm256_set1_epi16(1)))
 });
-tiles!(avx_vnni, "avx2,avxvnni", |sum, quads, weights| _mm256_dpbusd_avx_epi32(sum, quads, weights));
-tiles!(avx512_vnni, "avx512vnni,avx512vl", |sum, quads, weights| _mm256_dpbusd_epi32(sum, quads, weights));
+instruction_set!(avx_vnni, "avx2,avxvnni", |sum, quads, weights| _mm256_dpbusd_avx_epi32(sum, quads, weights));
+instruction_set!(avx512_vnni, "avx2,avx512vnni,avx512vl", |sum, quads, weights| _mm256_dpbusd_epi32(
+    sum, quads, weights
+));

@@ -1,0 +1,64 @@
+// The page's bench: index.html?bench=vit-b-32|embedded [&variant=plain|relaxed] [&only=image|text] [&runs=N]
+// Starts the worker's program, has it time itself on weights made from a seed, and shows what it says. One JSON object ends
+// up in [data-testid=bench-result]: times in milliseconds (medians), or `error`.
+
+const version = new URL(import.meta.url).search;
+const asked = new URL(location.href).searchParams;
+const shown = { image_ms: 'one picture, ms', spread_ms: 'its spread (10 % to 90 %), ms', text_ms: 'one prompt of 8 tokens, ms',
+  preprocess_ms: '12 megapixels to the input, ms', kernel: 'kernel', variant: 'program', threads: 'threads',
+  peak_gmacs: 'peak of its instructions, GMAC/s', peak_share: 'share reached by the product', build_ms: 'making the weights, ms' };
+
+const add = (parent, name, text = '', attributes = {}) => {
+  const element = parent.appendChild(document.createElement(name));
+  element.textContent = text;
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  return element;
+};
+
+const app = document.getElementById('app');
+app.replaceChildren();
+const main = add(app, 'main', '', { class: 'bench' });
+add(main, 'h1', 'How fast is this browser?');
+const status = add(main, 'p', 'Starting…', { role: 'status' });
+const table = add(main, 'table');
+const result = add(main, 'pre', '', { 'data-testid': 'bench-result' });
+const back = add(add(main, 'p'), 'a', 'Back to Oddlens');
+back.href = location.pathname;
+
+function end(object) {
+  worker?.terminate();
+  for (const [key, name] of Object.entries(shown)) {
+    if (!(key in object)) continue;
+    const row = add(table, 'tr');
+    add(row, 'th', name, { scope: 'row' });
+    add(row, 'td', typeof object[key] === 'number' ? String(+object[key].toPrecision(4)) : object[key]);
+  }
+  status.textContent = object.error ? `It did not work: ${object.error}` : 'Done. Medians; other work on this device makes them longer.';
+  result.textContent = JSON.stringify(object);
+}
+
+const models = ['vit-b-32', 'embedded'];
+const model = asked.get('bench');
+const only = asked.get('only');
+const threads = Number(asked.get('threads') ?? 1);
+const runs = Math.min(Math.max(Math.round(Number(asked.get('runs') ?? 21)) || 21, 1), 1000);
+let variant = asked.get('variant');
+let worker;
+
+if (!models.includes(model)) end({ error: `bench: expected one of ${models.join(', ')}, got ${model}` });
+else if (only !== null && !['image', 'text'].includes(only)) end({ error: `only: expected image or text, got ${only}` });
+else if (threads !== 1) end({ error: `threads: expected 1, got ${asked.get('threads')}` });
+else {
+  const address = new URL(`worker-boot.js${version}`, import.meta.url);
+  if (variant) address.searchParams.set('variant', variant);
+  worker = new Worker(address, { type: 'module', name: 'oddlens-bench' });
+  worker.onerror = (event) => end({ error: event.message || 'the worker could not be started' });
+  worker.onmessage = ({ data: [text] }) => {
+    const said = JSON.parse(text);
+    if (said.Variant) variant = said.Variant;
+    else if (said === 'Alive') worker.postMessage([JSON.stringify({ Bench: { model, only, runs } }), [], null]);
+    else if (said.Timing) status.textContent = `${said.Timing}…`;
+    else if (said.Timed) end({ ...said.Timed, variant });
+    else if (said.Trouble) end({ error: said.Trouble });
+  };
+}
