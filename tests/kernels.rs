@@ -44,9 +44,14 @@ fn unpadded(panels: &[Vec<i32>], (m, _, n): Shape) -> Vec<i32> {
 fn product_of_pairs(kernel: &pairs::Kernel, a: &[i32], w: &[i8], shape: Shape) -> Vec<i32> {
     let (m, k, n) = shape;
     let mut packed_w = vec![1; pairs::weights_len(n, k)];
+    // what the padding holds must not matter
     let mut packed_a = vec![1i16; pairs::activations_len(m, k)];
     pairs::pack_weights(w, n, k, &mut packed_w);
-    pairs::pack_activations(&a.iter().map(|&v| v as i16).collect::<Vec<_>>(), m, k, &mut packed_a);
+    for (r, row) in a.chunks_exact(k).enumerate() {
+        let mut row: Vec<i16> = row.iter().map(|&v| v as i16).collect();
+        row.resize(pairs::padded_k(k), 55);
+        pairs::pack_row(&row, r, &mut packed_a);
+    }
     let weights = pairs::Weights::new(&packed_w, n, k);
     let activations = pairs::Activations::new(&packed_a, m, k);
     let panel = |p| {
@@ -78,10 +83,24 @@ fn product_of_quads(kernel: &quads::Kernel, centre: u8, a: &[i32], w: &[i8], sha
     unpadded(&(0..weights.panels()).map(panel).collect::<Vec<_>>(), shape)
 }
 
+/// One line, however many numbers there are.
+fn assert_same(got: &[i32], truth: &[i32], what: &dyn std::fmt::Display) {
+    let wrong = got.iter().zip(truth).filter(|(a, b)| a != b).count();
+    let first = got.iter().zip(truth).position(|(a, b)| a != b).unwrap_or(0);
+    assert!(
+        wrong == 0,
+        "{what}: {wrong} of {} are wrong; number {first} is {}, not {}",
+        truth.len(),
+        got[first],
+        truth[first]
+    );
+}
+
 fn check_pairs(shape: Shape, a: &[i32], w: &[i8]) {
     let truth = formula(a, w, shape);
     for kernel in pairs::all() {
-        assert_eq!(product_of_pairs(&kernel, a, w, shape), truth, "{kernel:?} on (m,k,n) = {shape:?}");
+        let what = format!("{kernel:?} on (m,k,n) = {shape:?}");
+        assert_same(&product_of_pairs(&kernel, a, w, shape), &truth, &what);
     }
 }
 
@@ -89,10 +108,10 @@ fn check_quads(shape: Shape, centre: u8, a: &[i32], w: &[i8]) {
     let truth = formula(a, w, shape);
     for kernel in quads::all() {
         let got = product_of_quads(&kernel, centre, a, w, shape);
-        assert_eq!(got, truth, "{kernel:?} on (m,k,n) = {shape:?} around {centre}");
+        assert_same(&got, &truth, &format!("{kernel:?} on (m,k,n) = {shape:?} around {centre}"));
     }
     // the other layout multiplies the same numbers to the same sums
-    assert_eq!(product_of_pairs(&pairs::best(), a, w, shape), truth, "pairs on (m,k,n) = {shape:?}");
+    assert_same(&product_of_pairs(&pairs::best(), a, w, shape), &truth, &format!("pairs on (m,k,n) = {shape:?}"));
 }
 
 fn random(count: usize, most: i32, noise: &mut Noise) -> Vec<i32> {

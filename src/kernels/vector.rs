@@ -151,6 +151,17 @@ pub fn codes(x: &[f32], inverse_scale: f32, centre: u8, out: &mut [u8]) {
     out_rest.iter_mut().zip(x_rest).for_each(|(out, &x)| *out = one(x));
 }
 
+/// [`code`] of each number, signed.
+pub fn signed_codes(x: &[f32], inverse_scale: f32, (low, high): (f32, f32), out: &mut [i16]) {
+    assert_eq!(x.len(), out.len(), "a code for each number");
+    let one = |x: f32| code(x, inverse_scale, low, high) as i16;
+    let ((x, x_rest), (out, out_rest)) = (x.as_chunks::<LANES>(), out.as_chunks_mut::<LANES>());
+    for (x, out) in x.iter().zip(out) {
+        *out = x.map(one);
+    }
+    out_rest.iter_mut().zip(x_rest).for_each(|(out, &x)| *out = one(x));
+}
+
 /// `out = sums * row_scale * scale + bias`.
 #[inline(always)]
 pub fn scaled(sums: &[i32; NR], row_scale: f32, scale: &[f32; NR], bias: &[f32; NR]) -> [f32; NR] {

@@ -3,12 +3,13 @@
 use super::{Exact, Precision, QMatrix, Scratch};
 use crate::kernels::{Kernels, quads};
 
-/// Rounds over all candidates; in each, each has some turns.
-const ROUNDS: usize = 6;
+/// Rounds over all candidates; in each, each has some turns. Engines run new code in a slow form first and compile it well in the
+/// background: with V8 that takes some tens of milliseconds, and what is measured before it means nothing.
+const ROUNDS: usize = 60;
 const TURNS: usize = 12;
 
-/// The kernels that multiply a small layer of 7-bit activations soonest. Takes some milliseconds where there is a choice, and none where
-/// there is not. `clock` tells milliseconds.
+/// The kernels that multiply a small layer of 7-bit activations soonest. Takes about 60 milliseconds where there is a choice, and
+/// none where there is not. `clock` tells milliseconds.
 pub fn fastest(clock: fn() -> f64) -> Kernels {
     let pairs = Kernels::best().pairs;
     let quick = quads::all().into_iter().filter(|kernel| *kernel != quads::scalar::KERNEL);

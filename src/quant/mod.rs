@@ -116,6 +116,7 @@ pub struct Scratch {
     /// One row without its exact inputs.
     row: Vec<f32>,
     codes: Vec<u8>,
+    signed: Vec<i16>,
     /// Of [`PANELS`] panels, one after the other.
     sums: Vec<i32>,
     /// Their results, `[m][PANELS][NR]`.
@@ -342,7 +343,6 @@ impl QMatrix {
         if quads {
             scratch.quads.resize(quads::activations_len(m, self.k), 0);
         } else {
-            scratch.pairs.clear();
             scratch.pairs.resize(pairs::activations_len(m, self.k), 0);
         }
         scratch.scales.clear();
@@ -375,16 +375,14 @@ impl QMatrix {
             if quads {
                 let centre = self.precision.centre();
                 scratch.codes.resize(quads::padded_k(self.k), centre);
+                scratch.codes[self.k..].fill(centre);
                 vector::codes(row, inverse, centre, &mut scratch.codes[..self.k]);
                 quads::pack_row(&scratch.codes, r, &mut scratch.quads);
             } else {
-                let mut at = pairs::activation_index(pairs::padded_k(self.k), r, 0);
-                for pair in row.chunks(2) {
-                    for (j, &v) in pair.iter().enumerate() {
-                        scratch.pairs[at + j] = vector::code(v, inverse, low, high) as i16;
-                    }
-                    at += 2 * kernels::MR;
-                }
+                scratch.signed.resize(pairs::padded_k(self.k), 0);
+                scratch.signed[self.k..].fill(0);
+                vector::signed_codes(row, inverse, (low, high), &mut scratch.signed[..self.k]);
+                pairs::pack_row(&scratch.signed, r, &mut scratch.pairs);
             }
             if most.max(-least) > limit {
                 for (input, &v) in row.iter().enumerate() {

@@ -102,12 +102,6 @@ pub const fn weight_index(k: usize, c: usize, i: usize) -> usize {
     (c / NR) * NR * k + (i / 2) * 2 * NR + (c % NR) * 2 + i % 2
 }
 
-/// Where number `i` of row `r` lies; `k` is padded.
-#[inline]
-pub const fn activation_index(k: usize, r: usize, i: usize) -> usize {
-    (r / MR) * MR * k + (i / 2) * 2 * MR + (r % MR) * 2 + i % 2
-}
-
 /// Packed weights: `n` and `k` padded, every byte in `-127..=127`.
 #[derive(Clone, Copy)]
 pub struct Weights<'a> {
@@ -187,14 +181,10 @@ pub fn pack_weights(w: &[i8], n: usize, k: usize, out: &mut [i8]) {
     }
 }
 
-/// Packs row-major `[m,k]` activations into `out` (`activations_len(m, k)` numbers, overwritten).
-pub fn pack_activations(a: &[i16], m: usize, k: usize, out: &mut [i16]) {
-    assert_eq!(a.len(), m * k, "activations are [m,k]");
-    assert_eq!(out.len(), activations_len(m, k), "packed rows fill whole tiles");
-    out.fill(0);
-    for (r, row) in a.chunks_exact(k.max(1)).enumerate() {
-        for (i, &v) in row.iter().enumerate() {
-            out[activation_index(padded_k(k), r, i)] = v;
-        }
+/// Puts row `r` (`padded_k(k)` numbers) into `out` (`activations_len(m, k)` numbers).
+pub fn pack_row(row: &[i16], r: usize, out: &mut [i16]) {
+    let tile = &mut out[r / MR * MR * row.len()..][..MR * row.len()];
+    for (step, pair) in tile.chunks_exact_mut(2 * MR).zip(row.as_chunks::<2>().0) {
+        step[r % MR * 2..][..2].copy_from_slice(pair);
     }
 }

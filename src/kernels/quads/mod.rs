@@ -42,13 +42,13 @@ pub const fn lane(i: usize) -> usize {
     i / 2 % 2
 }
 
-/// One panel as a kernel gets it.
+/// One panel as a kernel gets it. Those that sum in i16 need the starts, others the offsets.
 #[derive(Clone, Copy)]
+#[allow(dead_code)] // no target has kernels of all kinds
 struct Panel<'a> {
     /// `[k / 4][NR][4]`.
     steps: &'a [i8],
-    /// `[k / GROUP][NR][2]`: where the sum of each lane starts, modulo 2^16. Only kernels that sum in i16 need it.
-    #[allow(dead_code)]
+    /// `[k / GROUP][NR][2]`: where the sum of each lane starts, modulo 2^16.
     starts: &'a [i16],
     /// `[NR]`: `-centre` times the sum of a channel's weights.
     offsets: &'a [i32],

@@ -89,6 +89,19 @@ pub fn version() -> String {
     address.find('?').map(|i| address[i..].to_owned()).unwrap_or_default()
 }
 
+/// What the worker's script is asked for with: the mark, and the program (`variant=plain` or `relaxed`) where the page's own address
+/// names one, as tests do.
+pub fn worker_query() -> String {
+    let query = window().location().search().unwrap_or_default();
+    let variant = query.trim_start_matches('?').split('&').find(|part| part.starts_with("variant="));
+    let parts: Vec<_> = [version().trim_start_matches('?'), variant.unwrap_or_default()]
+        .into_iter()
+        .filter(|part| !part.is_empty())
+        .map(str::to_owned)
+        .collect();
+    if parts.is_empty() { String::new() } else { format!("?{}", parts.join("&")) }
+}
+
 /// Sets a custom property on the page's root. Unlike a `style` attribute, the content policy allows this.
 pub fn set_root_property(name: &str, value: &str) {
     if let Some(root) = document().document_element()
