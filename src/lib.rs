@@ -6,6 +6,7 @@
 //! | layer | room | what lives there | what it does not know |
 //! |---|---|---|---|
 //! | 0 | [`kernels`] | integer products and f32 vector math, the only home of `unsafe` and intrinsics | candle, allocation, errors |
+//! | 0 | [`metrics`] | AUROC and its interval, ROC and PR points, average precision, FPR95, conformal thresholds: slices in, numbers out | models |
 //! | 0 | [`embedding`] | `Embeddings`: n x d, unit rows | where they came from |
 //! | 0 | [`protocol`] | what page and engine say to each other: plain serde data | behaviour; weights never travel through it |
 //! | 1 | [`pixels`] | encoded file or RGBA to `[3,s,s]`, as Pillow and CLIP do it | models |
@@ -21,7 +22,7 @@
 //!
 //! # Laws
 //! 1. `ui` and `app_state` name no tensor, model or scorer: a new scoring method needs no edit in the page.
-//! 2. `score` never sees an image or a model.
+//! 2. `score` never sees an image or a model; `metrics` never sees where a score comes from.
 //! 3. `unsafe` only in `kernels`. Integer results there are equal bit for bit on every instruction set.
 //! 4. Page and command line share every step from bytes to score (`engine::pipeline`).
 //! 5. A larger score is more anomalous, everywhere.
@@ -51,6 +52,7 @@ pub mod engine;
 pub mod kernels;
 #[cfg(all(feature = "web", target_arch = "wasm32"))]
 pub mod link;
+pub mod metrics;
 pub mod pixels;
 pub mod protocol;
 pub mod quant;

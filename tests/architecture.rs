@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 /// Rooms by layer: a room may use rooms of lower layers only (and itself).
 const LAYERS: &[(&str, u32)] = &[
     ("kernels", 0),
+    ("metrics", 0),
     ("embedding", 0),
     ("protocol", 0),
     ("pixels", 1),
@@ -28,7 +29,8 @@ const STRANGERS: &[(&str, &[&str])] = &[
     ("ui", &["clip", "score", "weights", "engine", "quant", "kernels", "embedding", "pixels"]),
     ("app_state", &["clip", "score", "weights", "engine", "quant", "kernels", "embedding", "pixels"]),
     ("link", &["clip", "score", "weights", "engine", "app_state", "ui"]),
-    ("protocol", &["embedding", "kernels"]),
+    ("metrics", &["embedding", "protocol", "kernels"]),
+    ("protocol", &["embedding", "kernels", "metrics"]),
     ("kernels", &["embedding", "protocol"]),
 ];
 
