@@ -91,6 +91,9 @@ pub struct Setup {
     pub templates: Vec<String>,
     /// Texts that stand for the anomaly, at least one; each may hold `{}` (then it is asked once for every normal name).
     pub anomaly: Vec<String>,
+    /// Names of outliers that are known to occur: asked with the same templates, they are further texts for the anomaly.
+    #[serde(default)]
+    pub known_outliers: Vec<String>,
     /// The `id` of one of [`ModelInfo::methods`].
     pub method: String,
 }
@@ -102,6 +105,7 @@ impl Default for Setup {
             normal: vec!["dog".into()],
             templates: vec![DEFAULT_TEMPLATE.into()],
             anomaly: vec![DEFAULT_ANOMALY.into()],
+            known_outliers: vec![],
             method: DEFAULT_METHOD.into(),
         }
     }
@@ -279,12 +283,36 @@ pub struct ModelInfo {
 }
 
 /// A scoring method, as shown to people.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MethodInfo {
     pub id: String,
     pub name: String,
     /// One paragraph with its source.
     pub explanation: String,
+    pub needs: Needs,
+    /// The value at which the two kinds are equally likely by the method's own lights; `None` where it has no such point, and a
+    /// threshold must come from the model, from normal examples or by hand.
+    pub threshold: Option<f32>,
+}
+
+/// What a method must be given before it can score.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Needs {
+    /// Fewest normal names whose texts it compares with; 0: it uses no texts.
+    pub normal_names: usize,
+    /// Fewest example pictures that are known to be normal.
+    pub normal_examples: usize,
+    /// Fewest example pictures that are known to be outliers.
+    pub outlier_examples: usize,
+    /// It must be trained on the examples before it scores.
+    pub training: bool,
+}
+
+impl Needs {
+    /// Whether so many examples are enough.
+    pub fn met_by(&self, normal_examples: usize, outlier_examples: usize) -> bool {
+        normal_examples >= self.normal_examples && outlier_examples >= self.outlier_examples
+    }
 }
 
 impl Event {

@@ -7,7 +7,7 @@ use crate::protocol::{
     Decoder, Entry, EntryKind, Event, ImageId, JobId, Note, NoteKind, PictureInfo, Pixels, Score, Setup,
 };
 use crate::protocol::{Stage, Timings};
-use crate::score::{Method, prompts::prompts};
+use crate::score::{Evidence, Method, prompts::prompts};
 
 /// Why one picture (or a setup) has no score: one line saying what, expected, got.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +51,12 @@ impl Prepared {
         let vocabulary = encoder.vocabulary();
         let (prompts, method) =
             prompts(setup, |name| vocabulary.spell(name)).map_err(|e| Failure::new(Stage::Score, e))?;
+        if !method.needs_texts_only() {
+            return Err(Failure::new(
+                Stage::Score,
+                format!("{}: expected examples to learn from, got none", method.name),
+            ));
+        }
         let mut texts = Embeddings::empty(encoder.embed_dim());
         let mut notes = Vec::new();
         for prompt in &prompts {
@@ -61,9 +67,7 @@ impl Prepared {
             }
             let mean = Embeddings::normalise(encoder.embed_dim(), mean).map_err(|e| Failure::new(Stage::Encode, e))?;
             texts.extend(&mean);
-            if prompt.kind == EntryKind::Normal
-                && let Some(name) = prompt.name.as_deref().filter(|name| !vocabulary.knows(name))
-            {
+            if let Some(name) = prompt.asked_name().filter(|name| !vocabulary.knows(name)) {
                 notes.push(unknown(name, vocabulary.names().map_or(0, |n| n.len()), vocabulary.nearest(name)));
             }
             if encoded.truncated.contains(&true) {
@@ -96,7 +100,7 @@ impl Prepared {
     /// When the vector is of another model (another width).
     pub fn score(&self, embedding: &[f32]) -> Score {
         let cosines: Vec<f32> = self.texts.rows().map(|text| cosine(text, embedding)).collect();
-        self.method.score(&cosines, &self.kinds)
+        self.method.score(&Evidence::texts(&cosines, &self.kinds))
     }
 }
 
