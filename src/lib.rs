@@ -13,8 +13,9 @@
 //! | 1 | [`quant`] | linear layers in 8 bits | file formats |
 //! | 2 | `weights` | bytes to named tensors and back: GGUF, safetensors, the manifest, conversion | the forward pass |
 //! | 3 | `clip` | geometry, tokenizer, both towers in 8 bits and in f32; `trait Encoder` | scoring |
-//! | 3 | `score` | one file per method and the static list `METHODS`; prompts | images, models, the page |
-//! | 5 | `engine` | requests in, events out: where pixels, model and scoring meet | browser, network, files |
+//! | 3 | `score` | one file per method and the static list `METHODS`; prompts | images, models, how heads are trained, the page |
+//! | 4 | `train` | heads on cached embeddings, stepwise (candle's autograd); cross-validation, few-shot curve, one-outlier search, head files | images, models, the page |
+//! | 5 | `engine` | requests in, events out: where pixels, model, scoring and learning meet | browser, network, files |
 //! | 5 | `app_state` | the page's pure reducer | Yew, DOM, models |
 //! | 6 | `link` | the wire between page and worker: spawn, transfer, respawn | what the messages mean |
 //! | 6 | `ui` | the page: `app`, `hooks`, `components` | tensors, models, scorers |
@@ -22,22 +23,25 @@
 //!
 //! # Laws
 //! 1. `ui` and `app_state` name no tensor, model or scorer: a new scoring method needs no edit in the page.
-//! 2. `score` never sees an image or a model; `metrics` never sees where a score comes from.
+//! 2. `score` never sees an image or a model; `metrics` never sees a score's origin.
 //! 3. `unsafe` only in `kernels`. Integer results there are equal bit for bit on every instruction set.
 //! 4. Page and command line share every step from bytes to score (`engine::pipeline`).
 //! 5. A larger score is more anomalous, everywhere.
 //! 6. The library exports nothing to JavaScript, so the page's wasm sheds the model.
 //! 7. Clock, network, camera and files are touched only in `bin`, `link` and `ui`; all else gets bytes and a clock function.
 //! 8. No global mutable state: the engine owns the session.
-//! 9. candle only in `clip`: the f32 path that the 8-bit one is held against. GGUF is read by our own code, because candle's
-//!    reader believes the header's sizes.
+//! 9. candle only in `clip`, for the f32 path that the 8-bit one is held against, and in `train`, for the gradients of heads.
+//!    GGUF is read by our own code, because candle's reader believes the header's sizes.
+//! 10. No picture is silently judged by what was learned from it: its score comes from cross-validation, or is marked.
 //!
 //! # Journey of a dropped picture
 //! `ui` -> `link` (bytes transferred, not copied) -> `bin/worker` -> `engine` -> `pixels` -> `clip` (-> `quant` -> `kernels`) ->
 //! `score` -> `Event::Scored` -> `app_state`, which drops stale answers -> the card shows it. `oddlens score` enters at `engine`.
 //!
 //! # Recipes
-//! * A scoring method: one file in `score/`, one line in `METHODS`, an example worked by hand.
+//! * A scoring method: one file in `score/`, one line in `METHODS`, an example worked by hand. A trained one has a `Loss`, too:
+//!   its formula in `train/loss.rs`, its map in `train/fit.rs`, its numbers in `train/recipe.rs` with the figures, a case in
+//!   `tests/reference/heads.py`.
 //! * A kernel: the scalar contract, shapes, the tests of `tests/kernels.rs`, a file per instruction set, then `kernels::all`.
 //! * A model format: a reader that is total on hostile input, recognition by content, a reference test, a line in
 //!   `weights/README.md`.
@@ -58,6 +62,8 @@ pub mod protocol;
 pub mod quant;
 #[cfg(feature = "model")]
 pub mod score;
+#[cfg(feature = "model")]
+pub mod train;
 #[cfg(all(feature = "web", target_arch = "wasm32"))]
 pub mod ui;
 #[cfg(feature = "model")]

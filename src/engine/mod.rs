@@ -100,12 +100,16 @@ impl Engine {
             Ok(prepared) => prepared,
             Err(failure) => return emit(Event::SetupFailed { job, message: failure.message }.into()),
         };
+        let detector = match prepared.detector() {
+            Ok(detector) => detector,
+            Err(failure) => return emit(Event::SetupFailed { job, message: failure.message }.into()),
+        };
         let timings = Timings { encode_millis: Some((self.clock)() - started), ..Timings::default() };
         let (entries, notes) = (prepared.entries().to_vec(), prepared.notes().to_vec());
         emit(Event::SetupDone { job, entries, notes, timings }.into());
         let mut scores = Vec::new();
         for (&image, embedding) in &self.kept {
-            scores.push((image, prepared.score(embedding)));
+            scores.push((image, detector.score(embedding)));
             if scores.len() == RESCORED_AT_ONCE {
                 emit(Event::Rescored { job, scores: std::mem::take(&mut scores) }.into());
             }
@@ -126,7 +130,7 @@ impl Engine {
         let (encoder, prepared) = (self.encoder()?, self.prepared()?);
         let seen = pipeline::see(encoder, pixels, bytes, self.clock)?;
         let started = (self.clock)();
-        let score = prepared.score(&seen.embedding);
+        let score = prepared.detector()?.score(&seen.embedding);
         let timings = Timings { score_millis: Some((self.clock)() - started), ..seen.timings };
         let thumbnail = crate::pixels::thumbnail_jpeg(&seen.picture, THUMBNAIL_SIDE);
         let opaque = seen.embedding.iter().flat_map(|v| v.to_le_bytes()).collect();
@@ -138,7 +142,7 @@ impl Engine {
         let (encoder, prepared) = (self.encoder()?, self.prepared()?);
         let seen = pipeline::see(encoder, pixels, bytes, self.clock)?;
         let started = (self.clock)();
-        let score = prepared.score(&seen.embedding);
+        let score = prepared.detector()?.score(&seen.embedding);
         let timings = Timings { score_millis: Some((self.clock)() - started), ..seen.timings };
         Ok(Event::FrameScored { job, score, timings })
     }
@@ -152,7 +156,8 @@ impl Engine {
             return Err(Failure::new(Stage::Score, message));
         }
         // kept even while nothing is said to be normal: the next setup scores it with the others
-        let scores = self.prepared.iter().map(|prepared| (image, prepared.score(&embedding))).collect();
+        let detector = self.prepared.as_ref().map(|prepared| prepared.detector()).transpose()?;
+        let scores = detector.iter().map(|detector| (image, detector.score(&embedding))).collect();
         self.kept.insert(image, embedding);
         Ok(Event::Rescored { job, scores })
     }

@@ -94,6 +94,7 @@ pub fn run(arguments: Args) -> Result<Done, Failure> {
         method: arguments.method,
     };
     let prepared = Prepared::new(&loaded.clip, &setup).map_err(|failure| Failure::Usage(failure.message))?;
+    let detector = prepared.detector().map_err(|failure| Failure::Usage(failure.message))?;
     for note in prepared.notes() {
         say(&format!("note: {}", said(note)));
     }
@@ -106,7 +107,7 @@ pub fn run(arguments: Args) -> Result<Done, Failure> {
         |found| {
             let bytes = pictures::read(found.file()?)?;
             let seen = see(&loaded.clip, &Pixels::Encoded, &bytes, no_clock).map_err(|failure| failure.message)?;
-            Ok(prepared.score(&seen.embedding))
+            Ok(detector.score(&seen.embedding))
         },
         &mut report,
         |report, found, outcome| Ok(report.write(found.path(), &outcome)?),
