@@ -38,6 +38,11 @@
 //! `ui` -> `link` (bytes transferred, not copied) -> `bin/worker` -> `engine` -> `pixels` -> `clip` (-> `quant` -> `kernels`) ->
 //! `score` -> `Event::Scored` -> `app_state`, which drops stale answers -> the card shows it. `oddlens score` enters at `engine`.
 //!
+//! # Journey of a label
+//! `ui` -> `Request::Label` and `Request::Fit` -> `engine::learning` (the queue, worked off in slices between messages) -> `train`
+//! (a fit on all examples, then one for each fold) -> `Event::Fitted`, and `Event::Rescored` if the method is in force ->
+//! `Request::Evaluate` -> `metrics` -> `Event::Evaluated`. `cargo run --release --example heads` measures the heads.
+//!
 //! # Recipes
 //! * A scoring method: one file in `score/`, one line in `METHODS`, an example worked by hand. A trained one has a `Loss`, too:
 //!   its formula in `train/loss.rs`, its map in `train/fit.rs`, its numbers in `train/recipe.rs` with the figures, a case in
