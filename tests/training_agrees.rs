@@ -57,3 +57,27 @@ fn scores_are_those_written_down() {
         assert!(want.iter().any(|&v| v > 0.01) && want.iter().any(|&v| v < 0.99), "{method}: the scores say something");
     }
 }
+
+/// The budget in the browser: five heads, 1,000 embeddings of 512 numbers, 30 epochs each, within 3 s. Nothing timed is
+/// asserted; run this in release with the feature `web`, and read.
+#[cfg(all(target_arch = "wasm32", feature = "web"))]
+#[wasm_bindgen_test]
+fn five_heads_on_a_thousand_embeddings() {
+    let mut random = Random::new(1, 1);
+    let mut cloud = |n: usize, shift: f32| {
+        let values = (0..n * 512).map(|i| random.normal() + 2.0 + if i % 512 < 40 { shift } else { 0.0 }).collect();
+        Embeddings::normalise(512, values).expect("directions")
+    };
+    let texts = Arc::new(Texts::new(cloud(2, 0.0), vec![EntryKind::Normal, EntryKind::Anomaly]));
+    for (normal, outliers) in [(500, 500), (900, 100), (20, 1)] {
+        let examples = Examples { normal: cloud(normal, 0.0), outliers: cloud(outliers, 1.0) };
+        for method in METHODS.iter().filter(|m| m.needs.training) {
+            let started = js_sys::Date::now();
+            let mut fit = Fit::new(method, texts.clone(), &examples, 5).expect("examples");
+            fit.run().expect("it ends");
+            fit.detector().expect("finite");
+            let millis = js_sys::Date::now() - started;
+            wasm_bindgen_test::console_log!("{normal} + {outliers}, {}: {millis} ms", method.id);
+        }
+    }
+}

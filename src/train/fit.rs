@@ -9,7 +9,6 @@ use super::loss::{Outputs, mean_loss};
 use super::random::{Deck, Random};
 use super::recipe::MOMENTUM;
 use super::{Detector, Examples, Head, Progress, Recipe, Stepwise, Texts, TrainError};
-use crate::embedding::Embeddings;
 use crate::protocol::EntryKind;
 use crate::score::{Loss, Method};
 
@@ -101,10 +100,12 @@ struct Training {
     width: usize,
     shift: Vec<f32>,
     scale: f32,
-    examples: Examples,
+    /// Normal examples in front, outliers behind, shifted and scaled: `n x d`.
+    inputs: Tensor,
+    /// What CLIP-OE alone looks at.
+    fixed: Option<Fixed>,
+    normal: usize,
     kinds: Vec<EntryKind>,
-    /// `d x entries`; CLIP-OE alone looks at them.
-    texts: Tensor,
     centre: Option<Tensor>,
     parameters: Vec<Parameter>,
     normal_deck: Deck,
@@ -114,6 +115,16 @@ struct Training {
     done: usize,
     total: usize,
     last_loss: Option<f64>,
+}
+
+/// What CLIP-OE corrects and compares with; none of it is learned.
+struct Fixed {
+    /// As they came: `n x d`, in the order of [`Training::inputs`].
+    embeddings: Tensor,
+    /// `d x entries`.
+    texts: Tensor,
+    /// `n x entries`.
+    cosines: Tensor,
 }
 
 /// Weights and their velocity.
@@ -160,19 +171,34 @@ impl Training {
             }
             Loss::Hsc | Loss::Dsad | Loss::Dsvdd => {}
         }
-        let columns =
-            Tensor::from_slice(texts.embeddings().as_slice(), (texts.embeddings().len(), width), &Device::Cpu)?
-                .t()?
-                .contiguous()?;
+        let mut numbers = examples.normal.as_slice().to_vec();
+        if sees_outliers {
+            numbers.extend_from_slice(examples.outliers.as_slice());
+        }
+        let shape = (normal + outliers, width);
+        let fixed = match loss {
+            Loss::ClipOe => {
+                let texts = texts.embeddings();
+                let columns = Tensor::from_slice(texts.as_slice(), (texts.len(), width), &Device::Cpu)?;
+                let texts = columns.t()?.contiguous()?;
+                let embeddings = Tensor::from_slice(&numbers, shape, &Device::Cpu)?;
+                Some(Fixed { cosines: embeddings.matmul(&texts)?, embeddings, texts })
+            }
+            _ => None,
+        };
+        for row in numbers.chunks_exact_mut(width) {
+            row.iter_mut().zip(&shift).for_each(|(x, s)| *x = (*x - s) * scale);
+        }
         let mut training = Self {
             loss,
             recipe,
             width,
             shift,
             scale,
-            examples: examples.clone(),
+            inputs: Tensor::from_vec(numbers, shape, &Device::Cpu)?,
+            fixed,
+            normal,
             kinds: texts.kinds().to_vec(),
-            texts: columns,
             centre: None,
             parameters,
             normal_deck: Deck::new(Random::new(seed, 2), normal),
@@ -183,69 +209,69 @@ impl Training {
             last_loss: None,
         };
         if loss == Loss::Dsvdd {
-            let all: Vec<usize> = (0..normal).collect();
-            let f = training.outputs(&rows(&training.examples.normal, &all), normal)?;
-            training.centre = Some(centre(&f)?);
+            let weights = training.parameters[0].weights.as_tensor().detach();
+            training.centre = Some(centre(&training.inputs.matmul(&weights.t()?)?)?);
         }
         Ok(training)
     }
 
-    /// Outputs of the head for `n` embeddings (`n x d` numbers).
-    fn outputs(&self, embeddings: &[f32], n: usize) -> Result<Tensor, TrainError> {
-        let shifted: Vec<f32> = embeddings
-            .chunks_exact(self.width)
-            .flat_map(|row| row.iter().zip(&self.shift).map(|(x, s)| (x - s) * self.scale))
-            .collect();
-        let shifted = Tensor::from_vec(shifted, (n, self.width), &Device::Cpu)?;
-        let mapped = shifted.matmul(&self.parameters[0].weights.t()?)?;
-        Ok(match self.loss {
-            Loss::Bce | Loss::Focal => mapped.broadcast_add(&self.parameters[1].weights)?,
-            Loss::Hsc | Loss::Dsad => mapped,
-            Loss::Dsvdd => match &self.centre {
-                Some(centre) => mapped.broadcast_sub(centre)?,
-                None => mapped,
-            },
-            Loss::ClipOe => {
-                let embeddings = Tensor::from_slice(embeddings, (n, self.width), &Device::Cpu)?;
-                let moved = (embeddings + mapped.matmul(&self.parameters[1].weights.t()?)?)?;
-                let length = moved.sqr()?.sum_keepdim(1)?.sqrt()?;
-                moved.matmul(&self.texts)?.broadcast_div(&length)?
+    /// Outputs of the head for mapped rows; `rows` are their numbers.
+    fn outputs(&self, mapped: &Tensor, rows: &Tensor) -> Result<Tensor, TrainError> {
+        Ok(match (&self.centre, &self.fixed) {
+            (Some(centre), _) => mapped.broadcast_sub(centre)?,
+            (_, Some(fixed)) => {
+                // cosine of e + U m with a text t, by products that are narrow: (e t + m U't) / |e + U m|, where
+                // |e + U m|^2 = 1 + m (2 U'e + U'U m)
+                let up = &self.parameters[1].weights;
+                let product =
+                    (fixed.cosines.index_select(rows, 0)? + mapped.matmul(&up.t()?.matmul(&fixed.texts)?)?)?;
+                let across = (fixed.embeddings.index_select(rows, 0)?.matmul(up)? * 2.0)?;
+                let square = (across + mapped.matmul(&up.t()?.matmul(up)?)?)?.mul(mapped)?.sum_keepdim(1)?;
+                // a correction that takes all length away, up to rounding
+                let length = ((square + 1.0)?.relu()? + 1e-12)?.sqrt()?;
+                product.broadcast_div(&length)?
             }
+            _ if self.parameters.len() > 1 => mapped.broadcast_add(&self.parameters[1].weights)?,
+            _ => mapped.clone(),
         })
     }
 
-    /// The mean loss of some of the examples.
-    fn loss_of(&self, normal: &[usize], outliers: &[usize]) -> Result<Tensor, TrainError> {
-        let mut batch = rows(&self.examples.normal, normal);
-        batch.extend(rows(&self.examples.outliers, outliers));
-        let f = self.outputs(&batch, normal.len() + outliers.len())?;
-        let of_normal = f.narrow(0, 0, normal.len())?;
-        let of_outliers = match outliers.len() {
-            0 => None,
-            n => Some(f.narrow(0, normal.len(), n)?),
-        };
+    /// The mean loss of some rows, `normal` normal ones in front of outliers, and its gradients along the parameters.
+    ///
+    /// Autograd begins after the map: the gradient of `x W^T` with respect to `W` is `g^T x`, and candle would also make that
+    /// with respect to `x`, which nobody asks for.
+    fn gradients(&self, rows: Vec<u32>, normal: usize) -> Result<(f64, Vec<Tensor>), TrainError> {
+        let count = rows.len();
+        let rows = Tensor::from_vec(rows, count, &Device::Cpu)?;
+        let x = self.inputs.index_select(&rows, 0)?;
+        let weights = self.parameters[0].weights.as_tensor().detach();
+        let mapped = Var::from_tensor(&x.matmul(&weights.t()?)?)?;
+        let f = self.outputs(&mapped, &rows)?;
+        let of_normal = f.narrow(0, 0, normal)?;
+        let of_outliers = if count > normal { Some(f.narrow(0, normal, count - normal)?) } else { None };
         let outputs = Outputs { normal: &of_normal, outliers: of_outliers.as_ref() };
-        Ok(mean_loss(self.loss, &outputs, &self.kinds)?)
+        let loss = mean_loss(self.loss, &outputs, &self.kinds)?;
+        let found = loss.backward()?;
+        let gradient = |of: &Var| found.get(of).cloned().map_or_else(|| of.zeros_like(), Ok);
+        let mut gradients = vec![gradient(&mapped)?.t()?.matmul(&x)?];
+        for parameter in &self.parameters[1..] {
+            gradients.push(gradient(&parameter.weights)?);
+        }
+        Ok((f64::from(loss.to_scalar::<f32>()?), gradients))
     }
 
     fn step(&mut self, method: &'static Method) -> Result<(), TrainError> {
-        let normal: Vec<usize> = (0..self.batch).map(|_| self.normal_deck.draw()).collect();
-        let outliers: Vec<usize> =
-            self.outlier_deck.iter_mut().flat_map(|deck| (0..self.batch).map(|_| deck.draw())).collect();
-        let loss = self.loss_of(&normal, &outliers)?;
-        let value = f64::from(loss.to_scalar::<f32>()?);
-        if !value.is_finite() {
+        let mut rows: Vec<u32> = (0..self.batch).map(|_| self.normal_deck.draw() as u32).collect();
+        if let Some(deck) = &mut self.outlier_deck {
+            rows.extend((0..self.batch).map(|_| (self.normal + deck.draw()) as u32));
+        }
+        let (loss, gradients) = self.gradients(rows, self.batch)?;
+        if !loss.is_finite() {
             return Err(TrainError::Diverged { method: method.name, step: self.done });
         }
-        let gradients = loss.backward()?;
-        let gradients: Vec<Tensor> = self
-            .parameters
-            .iter()
-            .map(|p| gradients.get(&p.weights).cloned().map_or_else(|| p.weights.zeros_like(), Ok))
-            .collect::<Result<_, _>>()?;
         let rate = self.recipe.rate * (1.0 - self.done as f64 / self.total as f64);
         descend(&mut self.parameters, &gradients, rate, &self.recipe)?;
-        self.last_loss = Some(value);
+        self.last_loss = Some(loss);
         self.done += 1;
         Ok(())
     }
@@ -296,11 +322,6 @@ fn descend(parameters: &mut [Parameter], gradients: &[Tensor], rate: f64, recipe
 
 fn variable(values: Vec<f32>, shape: (usize, usize)) -> Result<Var, TrainError> {
     Ok(Var::from_tensor(&Tensor::from_vec(values, shape, &Device::Cpu)?)?)
-}
-
-/// The numbers of some rows, one after another.
-fn rows(embeddings: &Embeddings, rows: &[usize]) -> Vec<f32> {
-    rows.iter().flat_map(|&row| embeddings.row(row)).copied().collect()
 }
 
 /// The mean of the normal examples, and one over the mean distance of all examples from it: embeddings of CLIP fill a narrow
