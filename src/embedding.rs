@@ -72,6 +72,12 @@ impl Embeddings {
         &self.values
     }
 
+    /// The rows of those numbers, in that order.
+    pub fn select(&self, rows: &[usize]) -> Self {
+        let values = rows.iter().flat_map(|&row| self.row(row)).copied().collect();
+        Self { width: self.width, values }
+    }
+
     /// Appends the rows of `other`, which must be as wide.
     pub fn extend(&mut self, other: &Embeddings) {
         assert_eq!(self.width, other.width, "embeddings of one model have one width");
@@ -95,6 +101,7 @@ mod tests {
         assert_eq!(e.as_slice(), [0.6, 0.8, 0.0, -1.0]);
         assert_eq!((e.len(), e.width()), (2, 2));
         assert_eq!(cosine(e.row(0), e.row(1)), -0.8);
+        assert_eq!(e.select(&[1, 1, 0]).as_slice(), [0.0, -1.0, 0.0, -1.0, 0.6, 0.8]);
     }
 
     #[test]

@@ -54,8 +54,53 @@ pub enum Request {
     /// Attachment 0: those very bytes. Answered by [`Event::Rescored`] (without a score where nothing is said to be normal
     /// yet: the next setup brings it) or [`Event::Failed`].
     Restore { job: JobId, image: ImageId },
-    /// Drop kept embeddings. No answer.
+    /// Drop kept embeddings, and their labels. No answer.
     Forget { images: Vec<ImageId> },
+    /// Say what kept pictures are (`None`: unknown again). Answered by [`Event::Labelled`]; where the method in force compares with
+    /// examples, [`Event::Rescored`] follow. Labels given before the picture are kept for it.
+    Label { job: JobId, labels: Vec<(ImageId, Option<Label>)> },
+    /// Train methods on the examples, and cross-validate them. Answered by [`Event::Learning`] (several), one [`Event::Fitted`]
+    /// for each method, [`Event::LearningEnded`]; where a method is the one in force, [`Event::Rescored`] follow.
+    Fit { job: JobId, methods: Vec<String>, seed: u64 },
+    /// Compare methods (of none: all that are ready) on the labelled pictures. Answered by [`Event::Evaluated`].
+    Evaluate { job: JobId, methods: Vec<String> },
+    /// The few-shot curve. Answered by [`Event::Curve`] (several, each with all points so far) and [`Event::LearningEnded`].
+    Curve { job: JobId, methods: Vec<String>, sizes: Vec<usize>, draws: usize, seed: u64 },
+    /// Which single outlier teaches a method most? Answered by [`Event::Search`] (several) and [`Event::LearningEnded`].
+    Search { job: JobId, method: String, seed: u64 },
+    /// Stop the learning that was asked for by that job, or do not begin it. Answered by its [`Event::LearningEnded`].
+    Cancel { job: JobId },
+    /// A threshold for a method, promised from normal pictures alone. Answered by [`Event::Advised`].
+    Advise { job: JobId, method: String, false_alarm_rate: f64 },
+    /// A trained head as a file. Answered by [`Event::HeadSaved`] or [`Event::HeadFailed`].
+    SaveHead { job: JobId, method: String },
+    /// Use a saved head. Attachment 0: the file. Answered by [`Event::HeadLoaded`] or [`Event::HeadFailed`].
+    LoadHead { job: JobId },
+}
+
+/// What a person says about a picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Label {
+    pub kind: Kind,
+    pub role: Role,
+}
+
+/// What a picture is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    Normal,
+    Outlier,
+}
+
+/// What a labelled picture is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// To learn from. It is judged all the same, by cross-validation.
+    Example,
+    /// To be judged only.
+    Judged,
 }
 
 /// Bytes of a picture file at most: 100 megapixels of uncompressed RGBA and some. More is no picture that could be decoded, and
@@ -91,6 +136,9 @@ pub struct Setup {
     pub templates: Vec<String>,
     /// Texts that stand for the anomaly, at least one; each may hold `{}` (then it is asked once for every normal name).
     pub anomaly: Vec<String>,
+    /// Names of outliers that are known to occur: asked with the same templates, they are further texts for the anomaly.
+    #[serde(default)]
+    pub known_outliers: Vec<String>,
     /// The `id` of one of [`ModelInfo::methods`].
     pub method: String,
 }
@@ -102,6 +150,7 @@ impl Default for Setup {
             normal: vec!["dog".into()],
             templates: vec![DEFAULT_TEMPLATE.into()],
             anomaly: vec![DEFAULT_ANOMALY.into()],
+            known_outliers: vec![],
             method: DEFAULT_METHOD.into(),
         }
     }
@@ -137,6 +186,189 @@ pub enum Event {
     FrameScored { job: JobId, score: Score, timings: Timings },
     /// One picture (or frame: `None`) could not be scored: one line saying what, expected, got.
     Failed { job: JobId, image: Option<ImageId>, stage: Stage, message: String },
+    /// The labels are taken; what each method can do with them.
+    Labelled { job: JobId, counts: LabelCounts, methods: Vec<MethodState> },
+    /// How far a fit, curve or search has come: `method` is the one at work.
+    Learning { job: JobId, method: String, done: usize, total: usize },
+    /// A method has learned (or not); see [`Fitted`].
+    Fitted { job: JobId, fitted: Fitted },
+    /// A fit, curve or search is over.
+    LearningEnded { job: JobId, outcome: Outcome },
+    /// How the methods compare, best AUROC first, those without one last.
+    Evaluated { job: JobId, reports: Vec<Report> },
+    /// The few-shot curve so far.
+    Curve { job: JobId, points: Vec<CurvePoint>, done: usize, total: usize },
+    /// The one-outlier search so far: AUROC that the outlier taught as the only one, best first.
+    Search { job: JobId, method: String, ranking: Vec<(ImageId, f64)>, done: usize, total: usize },
+    /// A threshold, or why there is none.
+    Advised { job: JobId, method: String, advice: Result<Advice, String> },
+    /// Attachment 0: the file's bytes.
+    HeadSaved { job: JobId, method: String, file_name: String },
+    /// The head is in use for its method. Where `same_texts` is false, it was trained for another setup: take that (with
+    /// [`Request::Setup`]) before the method can be used.
+    HeadLoaded {
+        job: JobId,
+        method: String,
+        setup: Setup,
+        same_texts: bool,
+        normal_examples: usize,
+        outlier_examples: usize,
+    },
+    /// One line saying what, expected, got.
+    HeadFailed { job: JobId, message: String },
+}
+
+/// Kept pictures by label.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LabelCounts {
+    pub normal_examples: usize,
+    pub outlier_examples: usize,
+    pub normal_judged: usize,
+    pub outlier_judged: usize,
+}
+
+/// Whether a method can score.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MethodState {
+    /// Its `id`.
+    pub method: String,
+    pub readiness: Readiness,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Readiness {
+    /// It scores.
+    Ready,
+    /// It has what it needs, and must be trained ([`Request::Fit`]).
+    Untrained,
+    /// It scores by what it learned from other examples or for other texts; train it again.
+    Stale,
+    /// One line: what it needs, expected and got.
+    Lacking(String),
+}
+
+/// What became of a training.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Fitted {
+    pub method: String,
+    /// Why it learned nothing; `None`: it did.
+    pub problem: Option<String>,
+    pub normal_examples: usize,
+    pub outlier_examples: usize,
+    /// Mean loss of the last batch.
+    pub loss: Option<f64>,
+    /// AUROC on examples in cross-validation, and zero-shot's on the same pictures; `None` where there are too few examples.
+    pub auroc: Option<f64>,
+    pub zero_shot_auroc: Option<f64>,
+    pub verdict: Verdict,
+}
+
+/// A trained method against zero-shot, on pictures that neither had seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Verdict {
+    /// As high or higher.
+    NotWorse,
+    /// Lower: people must be told.
+    Worse,
+    /// Too few examples to tell.
+    Unknown,
+}
+
+/// How learning ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    Finished,
+    Cancelled,
+    /// One line saying what, expected, got.
+    Failed(String),
+}
+
+/// One method on the labelled pictures.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    pub method: String,
+    /// Every picture that it can score, labelled or not.
+    pub pictures: Vec<Judged>,
+    /// Measures on labelled pictures that it did not learn from, or one line saying why there are none.
+    pub measures: Result<Measures, String>,
+}
+
+/// A picture's score by a method.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Judged {
+    pub image: ImageId,
+    pub value: f32,
+    pub margin: f32,
+    pub basis: Basis,
+}
+
+/// How a score came about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Basis {
+    /// The method did not learn from the picture.
+    Unseen,
+    /// It did, but this score is by one that did not: cross-validation.
+    CrossValidated,
+    /// It learned from the picture, which could not be left out. Such scores are in no measure.
+    Learned,
+}
+
+/// Measures of a method.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Measures {
+    pub normal: usize,
+    pub outliers: usize,
+    /// Of these pictures, how many were scored by cross-validation.
+    pub cross_validated: usize,
+    pub auroc: f64,
+    /// 95 % confidence interval of the AUROC (DeLong; see `metrics::interval`).
+    pub auroc_low: f64,
+    pub auroc_high: f64,
+    pub average_precision: f64,
+    /// False-alarm rate where 95 % of the outliers are found.
+    pub false_alarm_rate_at_95: f64,
+    /// From (0, 0) to (1, 1).
+    pub roc: Vec<RocPoint>,
+    /// By rising recall.
+    pub precision_recall: Vec<PrPoint>,
+}
+
+/// What is called anomalous when values from `threshold` up are; `None` at the first point, where nothing is.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RocPoint {
+    pub threshold: Option<f32>,
+    pub false_alarm_rate: f64,
+    pub hit_rate: f64,
+}
+
+/// A point of the precision-recall curve.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PrPoint {
+    pub threshold: f32,
+    pub precision: f64,
+    pub recall: f64,
+}
+
+/// AUROC at a number of outlier examples.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CurvePoint {
+    pub method: String,
+    pub outliers: usize,
+    pub mean: f64,
+    /// Standard deviation over the draws.
+    pub deviation: f64,
+    pub draws: usize,
+}
+
+/// A threshold and what it promises.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Advice {
+    /// Values above it are called anomalous.
+    pub threshold: f32,
+    /// Of normal pictures like those, at most this fraction is called anomalous on average.
+    pub false_alarm_rate: f64,
+    /// Normal pictures that the promise rests on.
+    pub normal: usize,
 }
 
 /// Where a picture failed.
@@ -279,12 +511,36 @@ pub struct ModelInfo {
 }
 
 /// A scoring method, as shown to people.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MethodInfo {
     pub id: String,
     pub name: String,
     /// One paragraph with its source.
     pub explanation: String,
+    pub needs: Needs,
+    /// The value at which the two kinds are equally likely by the method's own lights; `None` where it has no such point, and a
+    /// threshold must come from the model, from normal examples or by hand.
+    pub threshold: Option<f32>,
+}
+
+/// What a method must be given before it can score.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Needs {
+    /// Fewest normal names whose texts it compares with; 0: it uses no texts.
+    pub normal_names: usize,
+    /// Fewest example pictures that are known to be normal.
+    pub normal_examples: usize,
+    /// Fewest example pictures that are known to be outliers.
+    pub outlier_examples: usize,
+    /// It must be trained on the examples before it scores.
+    pub training: bool,
+}
+
+impl Needs {
+    /// Whether so many examples are enough.
+    pub fn met_by(&self, normal_examples: usize, outlier_examples: usize) -> bool {
+        normal_examples >= self.normal_examples && outlier_examples >= self.outlier_examples
+    }
 }
 
 impl Event {
@@ -300,7 +556,18 @@ impl Event {
             | Event::Rescored { job, .. }
             | Event::Scored { job, .. }
             | Event::FrameScored { job, .. }
-            | Event::Failed { job, .. } => *job,
+            | Event::Failed { job, .. }
+            | Event::Labelled { job, .. }
+            | Event::Learning { job, .. }
+            | Event::Fitted { job, .. }
+            | Event::LearningEnded { job, .. }
+            | Event::Evaluated { job, .. }
+            | Event::Curve { job, .. }
+            | Event::Search { job, .. }
+            | Event::Advised { job, .. }
+            | Event::HeadSaved { job, .. }
+            | Event::HeadLoaded { job, .. }
+            | Event::HeadFailed { job, .. } => *job,
         }
     }
 }
@@ -334,8 +601,39 @@ mod tests {
             assert_eq!(serde_json::from_str::<Event>(&text).expect("its own text"), event);
             assert_eq!(event.job(), job);
         }
+        let judged = Judged { image, value: 0.3, margin: -690.8, basis: Basis::CrossValidated };
+        let measures = Measures {
+            normal: 2,
+            outliers: 1,
+            cross_validated: 3,
+            auroc: 0.75,
+            auroc_low: 0.5,
+            auroc_high: 1.0,
+            average_precision: 0.5,
+            false_alarm_rate_at_95: 1.0,
+            roc: vec![RocPoint { threshold: None, false_alarm_rate: 0.0, hit_rate: 0.0 }],
+            precision_recall: vec![PrPoint { threshold: 0.1, precision: 1.0, recall: 0.5 }],
+        };
+        let reports = vec![
+            Report { method: "bce".into(), pictures: vec![judged], measures: Ok(measures) },
+            Report { method: "hsc".into(), pictures: vec![], measures: Err("none".into()) },
+        ];
+        for event in [
+            Event::Evaluated { job, reports },
+            Event::Advised { job, method: "bce".into(), advice: Err("too few".into()) },
+            Event::LearningEnded { job, outcome: Outcome::Failed("no".into()) },
+        ] {
+            let text = serde_json::to_string(&event).expect("plain data");
+            assert_eq!(serde_json::from_str::<Event>(&text).expect("its own text"), event);
+        }
         let pixels = Pixels::Rgba { width: 3, height: 4, by: Decoder::Camera };
-        for request in [Request::Setup { job, setup: Setup::default() }, Request::Score { job, image, pixels }] {
+        let label = Label { kind: Kind::Outlier, role: Role::Example };
+        for request in [
+            Request::Setup { job, setup: Setup::default() },
+            Request::Score { job, image, pixels },
+            Request::Label { job, labels: vec![(image, Some(label)), (ImageId(8), None)] },
+            Request::Fit { job, methods: vec!["hsc".into()], seed: u64::MAX },
+        ] {
             let text = serde_json::to_string(&request).expect("plain data");
             assert_eq!(serde_json::from_str::<Request>(&text).expect("its own text"), request);
         }

@@ -24,7 +24,7 @@ fn the_embedded_model_scores_as_pytorch_does() {
     let expected: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     for compute in [Compute::Q8, Compute::F32] {
         let clip = embedded(compute);
-        let prepared = Prepared::new(&clip, &Setup::default()).expect("dogs");
+        let prepared = Prepared::new(&clip, &Setup::default()).expect("dogs").detector().expect("texts are enough");
         let (mut worst_score, mut worst_cosine, mut worst_margin) = (0f64, 0f64, 0f64);
         let images = expected["images"].as_array().expect("images");
         assert_eq!(images.len(), 16);
@@ -94,7 +94,7 @@ fn the_published_softmax_is_met() {
     let (image, texts) = (npy_f32(&image), npy_f32(&texts));
     let cosines: Vec<f32> = texts.rows().map(|t| cosine(t, image.row(0))).collect();
     let kinds = [EntryKind::Normal, EntryKind::Normal, EntryKind::Anomaly];
-    let score = score::method("zero-shot").expect("listed").score(&cosines, &kinds);
+    let score = score::method("zero-shot").expect("listed").score(&score::Evidence::texts(&cosines, &kinds));
     for (got, want) in score.probabilities.iter().zip([0.992_793_57, 0.004_210_68, 0.002_995_75]) {
         assert!((got - want).abs() < 2e-5, "{:?}", score.probabilities);
     }

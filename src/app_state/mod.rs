@@ -854,6 +854,18 @@ impl State {
                 }
                 _ => {}
             },
+            // what is learned from labelled pictures: the page does not ask for it yet
+            Event::Labelled { .. }
+            | Event::Learning { .. }
+            | Event::Fitted { .. }
+            | Event::LearningEnded { .. }
+            | Event::Evaluated { .. }
+            | Event::Curve { .. }
+            | Event::Search { .. }
+            | Event::Advised { .. }
+            | Event::HeadSaved { .. }
+            | Event::HeadLoaded { .. }
+            | Event::HeadFailed { .. } => {}
         }
     }
 

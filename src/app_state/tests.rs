@@ -3,7 +3,7 @@
 use super::camera::CameraPhase;
 use super::view::{Filter, Sort, natural};
 use super::*;
-use crate::protocol::{Decoder, EntryKind, MethodInfo, PictureInfo, Score, Timings};
+use crate::protocol::{Decoder, EntryKind, MethodInfo, Needs, PictureInfo, Score, Timings};
 
 fn info(id: &str) -> ModelInfo {
     ModelInfo {
@@ -23,7 +23,13 @@ fn info(id: &str) -> ModelInfo {
         memory_bytes: 0,
         kernel: "scalar".into(),
         vocabulary: None,
-        methods: vec![MethodInfo { id: "zero-shot".into(), name: "Zero-shot".into(), explanation: String::new() }],
+        methods: vec![MethodInfo {
+            id: "zero-shot".into(),
+            name: "Zero-shot".into(),
+            explanation: String::new(),
+            needs: Needs::default(),
+            threshold: None,
+        }],
         load_millis: 1.0,
     }
 }

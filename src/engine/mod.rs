@@ -4,28 +4,39 @@
 //! functions over any [`Encoder`]; [`Engine`] adds the session (the model in use, the setup in force, kept embeddings).
 //! It does not know the browser, the network or the file system, and asks a given clock for the time.
 
+pub mod learning;
 pub mod pipeline;
 
-use std::collections::BTreeMap;
-
 use crate::clip::{Clip, ClipError, Encoder, Sidecars};
-use crate::protocol::{Event, ImageId, JobId, ModelEntry, ModelInfo, Parcel, Request, Stage, Timings};
+use crate::protocol::{Event, ImageId, JobId, ModelEntry, ModelInfo, Outcome, Parcel, Request, Stage, Timings};
 use crate::score::METHODS;
 use crate::weights::Checkpoint;
+use learning::{Kept, Learning, Ready};
 use pipeline::{Failure, Prepared};
 
 /// Rescored pictures in one event: enough to be quick, few enough that the page is never busy with one for long.
 const RESCORED_AT_ONCE: usize = 100;
 /// Side of the small pictures to show, pixels.
 pub const THUMBNAIL_SIDE: u32 = 320;
+const NOTHING_NORMAL: &str = "nothing has been said to be normal yet";
 
-/// A session: one model, one setup, the embeddings of the pictures seen.
+/// A session: one model, one setup, the embeddings of the pictures seen, what was learned from them.
 pub struct Engine {
     clock: fn() -> f64,
     encoder: Option<Box<dyn Encoder>>,
-    prepared: Option<Prepared>,
-    /// Unit vectors by picture.
-    kept: BTreeMap<ImageId, Vec<f32>>,
+    /// Name and SHA-256 of the model in use.
+    model: (String, String),
+    in_force: Option<InForce>,
+    kept: Kept,
+    learning: Learning,
+}
+
+/// A setup that pictures are scored by.
+struct InForce {
+    /// Who asked for it: new scores of kept pictures bear its number.
+    job: JobId,
+    prepared: Prepared,
+    ready: Ready,
 }
 
 type Emit<'a> = &'a mut dyn FnMut(Parcel<Event>);
@@ -33,7 +44,8 @@ type Emit<'a> = &'a mut dyn FnMut(Parcel<Event>);
 impl Engine {
     /// An empty session; `clock` tells milliseconds.
     pub fn new(clock: fn() -> f64) -> Self {
-        Self { clock, encoder: None, prepared: None, kept: BTreeMap::new() }
+        let model = (String::new(), String::new());
+        Self { clock, encoder: None, model, in_force: None, kept: Kept::new(), learning: Learning::default() }
     }
 
     /// Builds the model of `bytes` (the whole file) and says so; `started` is the clock's time when loading began. On failure
@@ -42,7 +54,9 @@ impl Engine {
         match build(bytes, self.clock) {
             Ok(clip) => {
                 let info = model_info(&clip, entry, (self.clock)() - started);
+                self.learning.forget_learned(emit);
                 self.use_encoder(Box::new(clip));
+                self.model = (info.entry.name.clone(), info.entry.sha256.clone());
                 emit(Event::Ready { job, model: info }.into());
             }
             Err(e) => emit(Event::LoadFailed { job, message: e.to_string() }.into()),
@@ -52,8 +66,10 @@ impl Engine {
     /// Takes an encoder as the model in use: for tests, and for models made elsewhere.
     pub fn use_encoder(&mut self, encoder: Box<dyn Encoder>) {
         self.encoder = Some(encoder);
-        self.prepared = None;
+        self.model = (String::new(), String::new());
+        self.in_force = None;
         self.kept.clear();
+        self.learning.forget_learned(&mut |_| {});
     }
 
     /// Answers a request. [`Request::Load`] is not answered here: whoever can fetch calls [`Engine::load`].
@@ -81,8 +97,116 @@ impl Engine {
             Request::Forget { images } => {
                 for image in images {
                     self.kept.remove(&image);
+                    self.learning.forget(image);
                 }
             }
+            Request::Label { job, labels } => {
+                self.learning.label(labels);
+                let methods = self.learning.states(&self.kept, self.in_force.as_ref().map(|f| &f.prepared));
+                emit(Event::Labelled { job, counts: self.learning.counts(&self.kept), methods }.into());
+                // a method that compares with examples follows them at once; a trained one waits to be trained again
+                if self.in_force.as_ref().is_some_and(|f| !f.prepared.method().needs_texts_only()) {
+                    self.rescore(emit);
+                }
+            }
+            Request::Evaluate { job, methods } => {
+                let reports = self
+                    .in_force
+                    .as_ref()
+                    .map_or_else(Vec::new, |f| self.learning.evaluate(&methods, &self.kept, &f.prepared));
+                emit(Event::Evaluated { job, reports }.into());
+            }
+            Request::Advise { job, method, false_alarm_rate } => {
+                let advice = match &self.in_force {
+                    Some(f) => self.learning.advise(&method, false_alarm_rate, &self.kept, &f.prepared),
+                    None => Err(NOTHING_NORMAL.into()),
+                };
+                emit(Event::Advised { job, method, advice }.into());
+            }
+            Request::Fit { job, methods, seed } => {
+                let asked = self.learning.ask_fit(job, &methods, seed);
+                refuse(job, asked, emit);
+            }
+            Request::Curve { job, methods, sizes, draws, seed } => {
+                let (learning, kept) = (&mut self.learning, &self.kept);
+                let asked = match &self.in_force {
+                    Some(f) => learning.ask_curve(job, &methods, (&sizes, draws, seed), kept, &f.prepared),
+                    None => Err(NOTHING_NORMAL.into()),
+                };
+                refuse(job, asked, emit);
+            }
+            Request::Search { job, method, seed } => {
+                let asked = match &self.in_force {
+                    Some(f) => self.learning.ask_search(job, &method, seed, &self.kept, &f.prepared),
+                    None => Err(NOTHING_NORMAL.into()),
+                };
+                refuse(job, asked, emit);
+            }
+            Request::Cancel { job } => self.learning.cancel(job, emit),
+            Request::SaveHead { job, method } => match self.learning.save(&method, &self.model) {
+                Ok((file_name, bytes)) => emit(Parcel::new(Event::HeadSaved { job, method, file_name }, vec![bytes])),
+                Err(message) => emit(Event::HeadFailed { job, message }.into()),
+            },
+            Request::LoadHead { job } => self.load_head(job, &first, emit),
+        }
+    }
+
+    /// Whether there is learning to do: call [`Engine::work`] between messages as long as there is.
+    pub fn has_work(&self) -> bool {
+        self.learning.has_work()
+    }
+
+    /// Learns for some 30 ms.
+    pub fn work(&mut self, emit: Emit<'_>) {
+        let prepared = self.in_force.as_ref().map(|f| &f.prepared);
+        let learned = self.learning.work(&self.kept, prepared, self.clock, emit);
+        if learned.iter().any(|m| self.in_force.as_ref().is_some_and(|f| f.prepared.method().id == m.id)) {
+            self.rescore(emit);
+        }
+    }
+
+    fn load_head(&mut self, job: JobId, bytes: &[u8], emit: Emit<'_>) {
+        let loaded = match &self.in_force {
+            Some(f) => self.learning.load(bytes, &self.model.1, &f.prepared),
+            None => Err(NOTHING_NORMAL.into()),
+        };
+        let (saved, same_texts) = match loaded {
+            Ok(loaded) => loaded,
+            Err(message) => return emit(Event::HeadFailed { job, message }.into()),
+        };
+        let method = saved.method.id;
+        emit(
+            Event::HeadLoaded {
+                job,
+                method: method.into(),
+                setup: saved.setup,
+                same_texts,
+                normal_examples: saved.normal_examples,
+                outlier_examples: saved.outlier_examples,
+            }
+            .into(),
+        );
+        if self.in_force.as_ref().is_some_and(|f| f.prepared.method().id == method) {
+            self.rescore(emit);
+        }
+    }
+
+    /// Scores all kept pictures by what the method in force knows now.
+    fn rescore(&mut self, emit: Emit<'_>) {
+        let Some(f) = &mut self.in_force else { return };
+        // a method that has lost its examples goes on with those it had
+        if let Ok(ready) = self.learning.ready(f.prepared.method(), &self.kept, &f.prepared) {
+            f.ready = ready;
+        }
+        let mut scores = Vec::new();
+        for (&image, embedding) in &self.kept {
+            scores.push((image, f.ready.judge(image, embedding).0));
+            if scores.len() == RESCORED_AT_ONCE {
+                emit(Event::Rescored { job: f.job, scores: std::mem::take(&mut scores) }.into());
+            }
+        }
+        if !scores.is_empty() {
+            emit(Event::Rescored { job: f.job, scores }.into());
         }
     }
 
@@ -90,8 +214,8 @@ impl Engine {
         self.encoder.as_deref().ok_or_else(|| Failure::new(Stage::Score, "no model is loaded yet"))
     }
 
-    fn prepared(&self) -> Result<&Prepared, Failure> {
-        self.prepared.as_ref().ok_or_else(|| Failure::new(Stage::Score, "nothing has been said to be normal yet"))
+    fn in_force(&self) -> Result<&InForce, Failure> {
+        self.in_force.as_ref().ok_or_else(|| Failure::new(Stage::Score, NOTHING_NORMAL))
     }
 
     fn set_up(&mut self, job: JobId, setup: &crate::protocol::Setup, emit: Emit<'_>) {
@@ -101,19 +225,14 @@ impl Engine {
             Err(failure) => return emit(Event::SetupFailed { job, message: failure.message }.into()),
         };
         let timings = Timings { encode_millis: Some((self.clock)() - started), ..Timings::default() };
+        let ready = match self.learning.ready(prepared.method(), &self.kept, &prepared) {
+            Ok(ready) => ready,
+            Err(message) => return emit(Event::SetupFailed { job, message }.into()),
+        };
         let (entries, notes) = (prepared.entries().to_vec(), prepared.notes().to_vec());
         emit(Event::SetupDone { job, entries, notes, timings }.into());
-        let mut scores = Vec::new();
-        for (&image, embedding) in &self.kept {
-            scores.push((image, prepared.score(embedding)));
-            if scores.len() == RESCORED_AT_ONCE {
-                emit(Event::Rescored { job, scores: std::mem::take(&mut scores) }.into());
-            }
-        }
-        if !scores.is_empty() {
-            emit(Event::Rescored { job, scores }.into());
-        }
-        self.prepared = Some(prepared);
+        self.in_force = Some(InForce { job, prepared, ready });
+        self.rescore(emit);
     }
 
     fn score(
@@ -123,10 +242,10 @@ impl Engine {
         pixels: &crate::protocol::Pixels,
         bytes: &[u8],
     ) -> Result<Parcel<Event>, Failure> {
-        let (encoder, prepared) = (self.encoder()?, self.prepared()?);
+        let (encoder, in_force) = (self.encoder()?, self.in_force()?);
         let seen = pipeline::see(encoder, pixels, bytes, self.clock)?;
         let started = (self.clock)();
-        let score = prepared.score(&seen.embedding);
+        let score = in_force.ready.score(&seen.embedding);
         let timings = Timings { score_millis: Some((self.clock)() - started), ..seen.timings };
         let thumbnail = crate::pixels::thumbnail_jpeg(&seen.picture, THUMBNAIL_SIDE);
         let opaque = seen.embedding.iter().flat_map(|v| v.to_le_bytes()).collect();
@@ -135,10 +254,10 @@ impl Engine {
     }
 
     fn frame(&self, job: JobId, pixels: &crate::protocol::Pixels, bytes: &[u8]) -> Result<Event, Failure> {
-        let (encoder, prepared) = (self.encoder()?, self.prepared()?);
+        let (encoder, in_force) = (self.encoder()?, self.in_force()?);
         let seen = pipeline::see(encoder, pixels, bytes, self.clock)?;
         let started = (self.clock)();
-        let score = prepared.score(&seen.embedding);
+        let score = in_force.ready.score(&seen.embedding);
         let timings = Timings { score_millis: Some((self.clock)() - started), ..seen.timings };
         Ok(Event::FrameScored { job, score, timings })
     }
@@ -152,9 +271,16 @@ impl Engine {
             return Err(Failure::new(Stage::Score, message));
         }
         // kept even while nothing is said to be normal: the next setup scores it with the others
-        let scores = self.prepared.iter().map(|prepared| (image, prepared.score(&embedding))).collect();
+        let scores = self.in_force.iter().map(|f| (image, f.ready.judge(image, &embedding).0)).collect();
         self.kept.insert(image, embedding);
         Ok(Event::Rescored { job, scores })
+    }
+}
+
+/// Says that learning could not be begun.
+fn refuse(job: JobId, asked: Result<(), String>, emit: Emit<'_>) {
+    if let Err(message) = asked {
+        emit(Event::LearningEnded { job, outcome: Outcome::Failed(message) }.into());
     }
 }
 

@@ -1,13 +1,14 @@
 //! The steps from bytes to a score, as plain functions over any [`Encoder`]: what page and command line share.
 
+use std::sync::Arc;
+
 use crate::clip::Encoder;
-use crate::embedding::{Embeddings, cosine};
+use crate::embedding::Embeddings;
 use crate::pixels::{self, Picture, PixelsError};
-use crate::protocol::{
-    Decoder, Entry, EntryKind, Event, ImageId, JobId, Note, NoteKind, PictureInfo, Pixels, Score, Setup,
-};
+use crate::protocol::{Decoder, Entry, Event, ImageId, JobId, Note, NoteKind, PictureInfo, Pixels, Setup};
 use crate::protocol::{Stage, Timings};
 use crate::score::{Method, prompts::prompts};
+use crate::train::{Detector, Examples, Texts};
 
 /// Why one picture (or a setup) has no score: one line saying what, expected, got.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,11 +34,11 @@ impl From<PixelsError> for Failure {
     }
 }
 
-/// A setup whose texts are encoded: scores an embedding in microseconds.
+/// A setup whose texts are encoded.
 pub struct Prepared {
+    setup: Setup,
     entries: Vec<Entry>,
-    kinds: Vec<EntryKind>,
-    texts: Embeddings,
+    texts: Arc<Texts>,
     notes: Vec<Note>,
     method: &'static Method,
 }
@@ -61,9 +62,7 @@ impl Prepared {
             }
             let mean = Embeddings::normalise(encoder.embed_dim(), mean).map_err(|e| Failure::new(Stage::Encode, e))?;
             texts.extend(&mean);
-            if prompt.kind == EntryKind::Normal
-                && let Some(name) = prompt.name.as_deref().filter(|name| !vocabulary.knows(name))
-            {
+            if let Some(name) = prompt.asked_name().filter(|name| !vocabulary.knows(name)) {
                 notes.push(unknown(name, vocabulary.names().map_or(0, |n| n.len()), vocabulary.nearest(name)));
             }
             if encoded.truncated.contains(&true) {
@@ -77,7 +76,23 @@ impl Prepared {
             }
         }
         let entries: Vec<Entry> = prompts.iter().map(|p| p.entry()).collect();
-        Ok(Self { kinds: entries.iter().map(|e| e.kind).collect(), entries, texts, notes, method })
+        let texts = Arc::new(Texts::new(texts, entries.iter().map(|e| e.kind).collect()));
+        Ok(Self { setup: setup.clone(), entries, texts, notes, method })
+    }
+
+    /// What was asked for.
+    pub fn setup(&self) -> &Setup {
+        &self.setup
+    }
+
+    /// The method of the setup.
+    pub fn method(&self) -> &'static Method {
+        self.method
+    }
+
+    /// The texts as detectors use them.
+    pub fn texts(&self) -> &Arc<Texts> {
+        &self.texts
     }
 
     /// What pictures are compared with, in the order of a score's cosines.
@@ -90,13 +105,13 @@ impl Prepared {
         &self.notes
     }
 
-    /// Scores a picture by its unit vector.
+    /// What scores pictures by the texts alone.
     ///
-    /// # Panics
-    /// When the vector is of another model (another width).
-    pub fn score(&self, embedding: &[f32]) -> Score {
-        let cosines: Vec<f32> = self.texts.rows().map(|text| cosine(text, embedding)).collect();
-        self.method.score(&cosines, &self.kinds)
+    /// # Errors
+    /// When the method needs examples or training.
+    pub fn detector(&self) -> Result<Detector, Failure> {
+        let none = Examples::none(self.texts.embeddings().width());
+        Detector::untrained(self.method, self.texts.clone(), &none).map_err(|e| Failure::new(Stage::Score, e))
     }
 }
 

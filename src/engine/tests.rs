@@ -3,7 +3,7 @@
 use super::*;
 use crate::clip::{ClipError, TextEmbeddings, vocabulary::Vocabulary};
 use crate::embedding::Embeddings;
-use crate::protocol::{Decoder, EntryKind, NoteKind, Pixels, Setup};
+use crate::protocol::{Basis, Decoder, EntryKind, Kind, Label, NoteKind, Pixels, Readiness, Role, Setup, Verdict};
 
 struct Colours(Vocabulary);
 
@@ -208,4 +208,203 @@ fn a_file_that_is_no_model_is_refused_and_the_old_model_stays() {
         "{events:?}"
     );
     assert!(value(&score_square(&mut engine, 4, [255, 0, 0]).message) < 0.01);
+}
+
+/// Reds are normal (1 to 10), greens are outliers (11 to 20), each a little different.
+fn engine_with_pictures() -> Engine {
+    let mut engine = engine_with_red();
+    for i in 0..10u8 {
+        score_square(&mut engine, 1 + u32::from(i), [255, 7 * i, 5 * i]);
+        score_square(&mut engine, 11 + u32::from(i), [5 * i, 255, 3 * i]);
+    }
+    engine
+}
+
+fn label(engine: &mut Engine, images: std::ops::RangeInclusive<u32>, kind: Kind, role: Role) -> Event {
+    let labels = images.map(|i| (ImageId(i), Some(Label { kind, role }))).collect();
+    ask(engine, Request::Label { job: JobId(50), labels }, vec![]).remove(0).message
+}
+
+/// All examples: 1 to 6 and 11 to 16; to be judged: 7 to 10 and 17 to 20.
+fn engine_with_labels() -> Engine {
+    let mut engine = engine_with_pictures();
+    label(&mut engine, 1..=6, Kind::Normal, Role::Example);
+    label(&mut engine, 7..=10, Kind::Normal, Role::Judged);
+    label(&mut engine, 11..=16, Kind::Outlier, Role::Example);
+    label(&mut engine, 17..=20, Kind::Outlier, Role::Judged);
+    engine
+}
+
+fn learn(engine: &mut Engine, request: Request) -> Vec<Event> {
+    let mut events = ask(engine, request, vec![]);
+    while engine.has_work() {
+        engine.work(&mut |e| events.push(e));
+    }
+    events.into_iter().map(|e| e.message).collect()
+}
+
+fn fit(engine: &mut Engine, methods: &[&str]) -> Vec<Event> {
+    let methods = methods.iter().map(|m| m.to_string()).collect();
+    learn(engine, Request::Fit { job: JobId(60), methods, seed: 1 })
+}
+
+fn readiness(engine: &mut Engine, id: &str) -> Readiness {
+    let events = ask(engine, Request::Label { job: JobId(51), labels: vec![] }, vec![]);
+    let Event::Labelled { methods, .. } = &events[0].message else { panic!("{events:?}") };
+    methods.iter().find(|m| m.method == id).expect("listed").readiness.clone()
+}
+
+fn evaluate(engine: &mut Engine, methods: &[&str]) -> Vec<crate::protocol::Report> {
+    let methods = methods.iter().map(|m| m.to_string()).collect();
+    let event = ask(engine, Request::Evaluate { job: JobId(70), methods }, vec![]).remove(0).message;
+    let Event::Evaluated { reports, .. } = event else { panic!("{event:?}") };
+    reports
+}
+
+#[test]
+fn labels_make_methods_ready() {
+    let mut engine = engine_with_pictures();
+    assert!(matches!(readiness(&mut engine, "nearest-normal"), Readiness::Lacking(m) if m.contains("got 0")));
+    assert_eq!(readiness(&mut engine, "zero-shot"), Readiness::Ready);
+    assert!(matches!(readiness(&mut engine, "mcm"), Readiness::Lacking(m) if m.contains("got 1")));
+    let event = label(&mut engine, 1..=6, Kind::Normal, Role::Example);
+    let Event::Labelled { counts, .. } = event else { panic!("{event:?}") };
+    assert_eq!((counts.normal_examples, counts.outlier_examples), (6, 0));
+    assert_eq!(readiness(&mut engine, "nearest-normal"), Readiness::Ready);
+    assert_eq!(readiness(&mut engine, "dsvdd"), Readiness::Untrained);
+    assert!(matches!(readiness(&mut engine, "bce"), Readiness::Lacking(_)));
+    // a label for a picture that is not there yet waits for it
+    let event = label(&mut engine, 99..=99, Kind::Outlier, Role::Example);
+    assert!(matches!(event, Event::Labelled { counts, .. } if counts.outlier_examples == 0));
+    score_square(&mut engine, 99, [0, 255, 0]);
+    assert_eq!(readiness(&mut engine, "bce"), Readiness::Untrained);
+    ask(&mut engine, Request::Forget { images: vec![ImageId(99)] }, vec![]);
+    assert!(matches!(readiness(&mut engine, "bce"), Readiness::Lacking(_)));
+}
+
+#[test]
+fn fitting_evaluating_and_using_a_trained_method() {
+    let mut engine = engine_with_labels();
+    let events = fit(&mut engine, &["bce", "clip-oe", "zero-shot"]);
+    let fitted: Vec<_> =
+        events.iter().filter_map(|e| if let Event::Fitted { fitted, .. } = e { Some(fitted) } else { None }).collect();
+    assert_eq!(fitted.iter().map(|f| f.method.as_str()).collect::<Vec<_>>(), ["bce", "clip-oe", "zero-shot"]);
+    assert!(fitted.iter().all(|f| f.problem.is_none() && f.verdict == Verdict::NotWorse), "{fitted:?}");
+    assert_eq!((fitted[0].normal_examples, fitted[0].auroc), (6, Some(1.0)));
+    assert_eq!(events.last(), Some(&Event::LearningEnded { job: JobId(60), outcome: Outcome::Finished }));
+    assert_eq!(readiness(&mut engine, "bce"), Readiness::Ready);
+
+    let reports = evaluate(&mut engine, &[]);
+    let ids: Vec<_> = reports.iter().map(|r| r.method.as_str()).collect();
+    for id in ["zero-shot", "nearest-normal", "text-and-examples", "bce", "clip-oe"] {
+        assert!(ids.contains(&id), "{ids:?}");
+    }
+    let bce = reports.iter().find(|r| r.method == "bce").expect("fitted");
+    let measures = bce.measures.as_ref().expect("both kinds");
+    assert_eq!((measures.normal, measures.outliers, measures.cross_validated, measures.auroc), (10, 10, 12, 1.0));
+    assert!(measures.auroc_low < 1.0 && measures.roc.len() > 2 && measures.roc[0].threshold.is_none());
+    let basis = |i: u32| bce.pictures.iter().find(|p| p.image == ImageId(i)).expect("kept").basis;
+    assert_eq!((basis(1), basis(12), basis(7)), (Basis::CrossValidated, Basis::CrossValidated, Basis::Unseen));
+
+    // in force: the grid shows what cross-validation says of examples
+    let bce_setup = Setup { method: "bce".into(), ..setup(&["red"]) };
+    let events = ask(&mut engine, Request::Setup { job: JobId(80), setup: bce_setup }, vec![]);
+    let Event::Rescored { scores, job } = &events[1].message else { panic!("{events:?}") };
+    assert_eq!((scores.len(), *job), (20, JobId(80)));
+    for (image, score) in scores {
+        let judged = bce.pictures.iter().find(|p| p.image == *image).expect("kept");
+        assert_eq!(score.value, judged.value, "{image:?}");
+    }
+    // other labels: it goes on by what it knew, and says that it is stale; trained again, pictures are scored again
+    label(&mut engine, 7..=7, Kind::Normal, Role::Example);
+    assert_eq!(readiness(&mut engine, "bce"), Readiness::Stale);
+    let events = fit(&mut engine, &["bce"]);
+    assert!(events.iter().any(|e| matches!(e, Event::Rescored { job: JobId(80), .. })));
+    assert_eq!(readiness(&mut engine, "bce"), Readiness::Ready);
+}
+
+#[test]
+fn what_cannot_be_learned_is_said() {
+    let mut engine = engine_with_pictures();
+    let events = fit(&mut engine, &["bce"]);
+    assert!(
+        matches!(&events[0], Event::Fitted { fitted, .. } if fitted.problem.as_deref().is_some_and(|p| p.contains("got 0")))
+    );
+    let events = fit(&mut engine, &["magic"]);
+    assert!(matches!(&events[..], [Event::LearningEnded { outcome: Outcome::Failed(_), .. }]), "{events:?}");
+    let setup = Setup { method: "bce".into(), ..setup(&["red"]) };
+    let events = ask(&mut engine, Request::Setup { job: JobId(2), setup }, vec![]);
+    assert!(
+        matches!(&events[0].message, Event::SetupFailed { message, .. } if message.contains("expected at least 1"))
+    );
+    // one kind alone: no curve, and the reason
+    label(&mut engine, 1..=10, Kind::Normal, Role::Judged);
+    let reports = evaluate(&mut engine, &["zero-shot", "bce"]);
+    assert!(matches!(&reports[0].measures, Err(why) if why.contains("10 normal and 0 anomalous")), "{reports:?}");
+    assert!(matches!(&reports[1].measures, Err(why) if why.contains("normal examples")), "{reports:?}");
+}
+
+#[test]
+fn the_curve_and_the_search_come_in_parts() {
+    let mut engine = engine_with_labels();
+    let methods = vec!["zero-shot".to_string(), "clip-oe".to_string()];
+    let request = Request::Curve { job: JobId(61), methods, sizes: vec![0, 1, 2], draws: 2, seed: 1 };
+    let events = learn(&mut engine, request);
+    let Some(Event::Curve { points, done, total, .. }) = events.iter().rev().nth(1) else { panic!("{events:?}") };
+    assert_eq!((points.len(), done), (6, total));
+    assert!(points.iter().all(|p| p.draws == 2 && p.mean > 0.9));
+    let events = learn(&mut engine, Request::Search { job: JobId(62), method: "bce".into(), seed: 1 });
+    let Some(Event::Search { ranking, .. }) = events.iter().rev().nth(1) else { panic!("{events:?}") };
+    assert!(ranking.len() == 6 && ranking.iter().all(|(image, _)| (11..=16).contains(&image.0)), "{ranking:?}");
+    assert!(ranking.is_sorted_by(|a, b| a.1 >= b.1));
+
+    // cancelled before it begins
+    let request = Request::Search { job: JobId(63), method: "bce".into(), seed: 1 };
+    assert!(ask(&mut engine, request, vec![]).is_empty() && engine.has_work());
+    let events = ask(&mut engine, Request::Cancel { job: JobId(63) }, vec![]);
+    assert_eq!(events[0].message, Event::LearningEnded { job: JobId(63), outcome: Outcome::Cancelled });
+    assert!(!engine.has_work());
+}
+
+#[test]
+fn a_threshold_is_promised_from_normal_pictures() {
+    let mut engine = engine_with_labels();
+    let advise = |engine: &mut Engine, method: &str, false_alarm_rate: f64| {
+        let request = Request::Advise { job: JobId(64), method: method.into(), false_alarm_rate };
+        let event = ask(engine, request, vec![]).remove(0).message;
+        let Event::Advised { advice, .. } = event else { panic!("{event:?}") };
+        advice
+    };
+    let advice = advise(&mut engine, "zero-shot", 0.1).expect("ten are enough for 1 in 10");
+    assert_eq!((advice.normal, advice.false_alarm_rate), (10, 1.0 / 11.0));
+    let few = advise(&mut engine, "nearest-normal", 0.01).expect_err("ten are too few");
+    assert!(few.contains("at least 99") && few.contains("got 10"), "{few}");
+    assert!(advise(&mut engine, "bce", 0.1).is_err());
+}
+
+#[test]
+fn heads_are_saved_and_loaded_and_others_refused() {
+    let mut engine = engine_with_labels();
+    fit(&mut engine, &["clip-oe"]);
+    let save = |engine: &mut Engine, method: &str| {
+        ask(engine, Request::SaveHead { job: JobId(65), method: method.into() }, vec![]).remove(0)
+    };
+    assert!(matches!(save(&mut engine, "bce").message, Event::HeadFailed { .. }));
+    let saved = save(&mut engine, "clip-oe");
+    assert!(matches!(&saved.message, Event::HeadSaved { file_name, .. } if file_name == "oddlens-clip-oe.json"));
+    let file = saved.attachments[0].clone();
+    let load =
+        |engine: &mut Engine, file: Vec<u8>| ask(engine, Request::LoadHead { job: JobId(66) }, file).remove(0).message;
+    let mut fresh = engine_with_red();
+    let event = load(&mut fresh, file.clone());
+    assert!(matches!(&event, Event::HeadLoaded { same_texts: true, normal_examples: 6, .. }), "{event:?}");
+    assert_eq!(readiness(&mut fresh, "clip-oe"), Readiness::Ready);
+    ask(&mut fresh, Request::Setup { job: JobId(67), setup: setup(&["green"]) }, vec![]);
+    let event = load(&mut fresh, file.clone());
+    assert!(matches!(&event, Event::HeadLoaded { same_texts: false, .. }), "{event:?}");
+    assert_eq!(readiness(&mut fresh, "clip-oe"), Readiness::Stale);
+    let other = String::from_utf8(file).expect("JSON").replace(r#""model_sha256":"""#, r#""model_sha256":"ff""#);
+    let event = load(&mut fresh, other.into_bytes());
+    assert!(matches!(&event, Event::HeadFailed { message, .. } if message.contains("model")), "{event:?}");
+    assert!(matches!(load(&mut fresh, b"<html>".to_vec()), Event::HeadFailed { .. }));
 }

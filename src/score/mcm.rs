@@ -3,8 +3,8 @@
 //! Ming et al., "Delving into Out-of-Distribution Detection with Vision-Language Representations", NeurIPS 2022, with the
 //! logit scale of this project.
 
-use super::{Judgement, Method, log_sum_exp};
-use crate::protocol::EntryKind;
+use super::{Judgement, Method, log_sum_exp, sigmoid};
+use crate::protocol::{EntryKind, Needs};
 
 /// Zero outliers, several normal classes.
 pub const METHOD: Method = Method {
@@ -14,8 +14,10 @@ pub const METHOD: Method = Method {
                   probability: a picture that belongs clearly to one class is normal, one that hangs between classes is not. It \
                   needs at least two normal classes and no anomaly text. Source: Ming et al., \"Delving into Out-of-Distribution \
                   Detection with Vision-Language Representations\", NeurIPS 2022.",
-    least_normal: 2,
-    judge,
+    needs: Needs { normal_names: 2, normal_examples: 0, outlier_examples: 0, training: false },
+    loss: None,
+    threshold: None,
+    judge: |view| judge(view.logits, view.kinds),
 };
 
 /// `p = softmax` over the normal logits; the score is `1 - max p`, its logit `logsumexp(the others) - max`.
@@ -26,7 +28,7 @@ fn judge(logits: &[f64], kinds: &[EntryKind]) -> Judgement {
     let top = best.map_or(f64::NEG_INFINITY, |i| logits[i]);
     let margin = log_sum_exp(normal().filter(|&i| Some(i) != best).map(|i| logits[i])) - top;
     Judgement {
-        value: 1.0 / (1.0 + (-margin).exp()),
+        value: sigmoid(margin),
         margin,
         probabilities: logits
             .iter()
@@ -38,13 +40,14 @@ fn judge(logits: &[f64], kinds: &[EntryKind]) -> Judgement {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Evidence;
     use super::*;
     use EntryKind::{Anomaly, Normal};
 
     #[test]
     fn by_hand() {
         // over the normal logits 20, 21, 22: 1 - 0.665241
-        let s = METHOD.score(&[0.20, 0.22, 0.21, 0.5], &[Normal, Normal, Normal, Anomaly]);
+        let s = METHOD.score(&Evidence::texts(&[0.20, 0.22, 0.21, 0.5], &[Normal, Normal, Normal, Anomaly]));
         assert!((s.value - 0.334_759).abs() < 1e-5, "{s:?}");
         assert!((s.margin - (0.334_759f32 / 0.665_241).ln()).abs() < 1e-4);
         assert_eq!((s.nearest, s.probabilities[3]), (1, 0.0));

@@ -17,13 +17,18 @@ pub struct Prompt {
 }
 
 impl Prompt {
+    /// The name that a person gave for it, where it stands for that name (and not for a text about one).
+    pub fn asked_name(&self) -> Option<&str> {
+        self.name.as_deref().filter(|name| *name == self.label)
+    }
+
     /// As the protocol shows it.
     pub fn entry(&self) -> Entry {
         Entry { text: self.texts[0].clone(), label: self.label.clone(), kind: self.kind }
     }
 }
 
-/// All prompts of a setup, the normal ones first (as the paper orders them), and its method.
+/// All prompts of a setup, the normal ones first (as the paper orders them), those of known outliers last, and its method.
 ///
 /// `spell` gives the spelling of a name to put into a template: the name itself, except for models that were taught their
 /// names in one spelling.
@@ -36,10 +41,12 @@ pub fn prompts(setup: &Setup, spell: impl Fn(&str) -> String) -> Result<(Vec<Pro
     if normal.is_empty() {
         return Err(ScoreError::NoNormal);
     }
-    if normal.len() < method.least_normal {
-        return Err(ScoreError::TooFewNormal { method: method.name, least: method.least_normal, got: normal.len() });
+    let least = method.needs.normal_names;
+    if normal.len() < least {
+        return Err(ScoreError::TooFewNormal { method: method.name, least, got: normal.len() });
     }
-    if setup.anomaly.is_empty() {
+    let known: Vec<&String> = setup.known_outliers.iter().filter(|n| !n.trim().is_empty()).collect();
+    if setup.anomaly.is_empty() && known.is_empty() {
         return Err(ScoreError::NoAnomaly);
     }
     let default = [crate::protocol::DEFAULT_TEMPLATE.to_string()];
@@ -48,11 +55,11 @@ pub fn prompts(setup: &Setup, spell: impl Fn(&str) -> String) -> Result<(Vec<Pro
         return Err(ScoreError::NoPlaceholder(bad.clone()));
     }
     let mut prompts = Vec::new();
-    for name in &normal {
+    let asked = |name: &String, kind: EntryKind| {
         let texts = templates.iter().map(|t| t.replace("{}", &spell(name))).collect();
-        let (label, name) = (name.to_string(), Some(name.to_string()));
-        prompts.push(Prompt { label, kind: EntryKind::Normal, texts, name });
-    }
+        Prompt { label: name.clone(), kind, texts, name: Some(name.clone()) }
+    };
+    prompts.extend(normal.iter().map(|name| asked(name, EntryKind::Normal)));
     for text in &setup.anomaly {
         let kind = EntryKind::Anomaly;
         if text.contains("{}") {
@@ -64,6 +71,7 @@ pub fn prompts(setup: &Setup, spell: impl Fn(&str) -> String) -> Result<(Vec<Pro
             prompts.push(Prompt { label: text.clone(), kind, texts: vec![text.clone()], name: None });
         }
     }
+    prompts.extend(known.iter().map(|name| asked(name, EntryKind::Anomaly)));
     Ok((prompts, method))
 }
 
@@ -90,11 +98,21 @@ mod tests {
     }
 
     #[test]
+    fn known_outliers_are_further_anomalies() {
+        let mut setup = Setup { known_outliers: vec!["cat".into(), " ".into()], ..Setup::default() };
+        assert_eq!(texts(&setup), ["a photo of a dog", "a photo of something", "a photo of a cat"]);
+        // they can stand for the anomaly alone
+        setup.anomaly.clear();
+        let (prompts, _) = prompts(&setup, str::to_string).expect("a good setup");
+        assert_eq!((prompts[1].kind, prompts[1].asked_name()), (EntryKind::Anomaly, Some("cat")));
+    }
+
+    #[test]
     fn what_cannot_be_asked() {
         let of = |change: fn(&mut Setup)| {
             let mut setup = Setup::default();
             change(&mut setup);
-            prompts(&setup, str::to_string).err().expect("refused")
+            prompts(&setup, str::to_string).expect_err("refused")
         };
         assert_eq!(of(|s| s.normal = vec![" ".into()]), ScoreError::NoNormal);
         assert_eq!(of(|s| s.anomaly.clear()), ScoreError::NoAnomaly);

@@ -47,6 +47,9 @@ pub struct Args {
     /// Text that stands for the anomaly; several are possible; with '{}' it is asked for every normal name
     #[arg(long, value_name = "TEXT", default_value = DEFAULT_ANOMALY)]
     anomaly: Vec<String>,
+    /// Name of an outlier that is known to occur, a further text for the anomaly; several are possible
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    known_outlier: Vec<String>,
     /// How cosines become a score
     #[arg(long, value_name = "METHOD", default_value = DEFAULT_METHOD, value_parser = methods())]
     method: String,
@@ -87,9 +90,11 @@ pub fn run(arguments: Args) -> Result<Done, Failure> {
         normal: arguments.normal.iter().map(|name| name.trim().to_string()).filter(|name| !name.is_empty()).collect(),
         templates: arguments.template,
         anomaly: arguments.anomaly,
+        known_outliers: arguments.known_outlier,
         method: arguments.method,
     };
     let prepared = Prepared::new(&loaded.clip, &setup).map_err(|failure| Failure::Usage(failure.message))?;
+    let detector = prepared.detector().map_err(|failure| Failure::Usage(failure.message))?;
     for note in prepared.notes() {
         say(&format!("note: {}", said(note)));
     }
@@ -102,7 +107,7 @@ pub fn run(arguments: Args) -> Result<Done, Failure> {
         |found| {
             let bytes = pictures::read(found.file()?)?;
             let seen = see(&loaded.clip, &Pixels::Encoded, &bytes, no_clock).map_err(|failure| failure.message)?;
-            Ok(prepared.score(&seen.embedding))
+            Ok(detector.score(&seen.embedding))
         },
         &mut report,
         |report, found, outcome| Ok(report.write(found.path(), &outcome)?),

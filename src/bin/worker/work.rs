@@ -1,4 +1,4 @@
-//! The worker's loop: requests in order of arrival, one at a time.
+//! The worker's loop: requests in order of arrival, one at a time; between them, what there is to learn, in slices.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -28,6 +28,18 @@ struct Worker {
 /// Milliseconds on the worker's clock.
 fn now() -> f64 {
     js_sys::global().unchecked_into::<WorkerGlobalScope>().performance().map_or_else(js_sys::Date::now, |p| p.now())
+}
+
+/// One turn of the event loop.
+async fn turn() {
+    let scope = js_sys::global().unchecked_into::<WorkerGlobalScope>();
+    let promise = js_sys::Promise::new(&mut |resolve, _| {
+        // a worker that cannot wait goes on at once
+        if scope.set_timeout_with_callback(&resolve).is_err() {
+            let _ = resolve.call0(&wasm_bindgen::JsValue::NULL);
+        }
+    });
+    let _ = wasm_bindgen_futures::JsFuture::from(promise).await;
 }
 
 pub fn start() {
@@ -72,7 +84,15 @@ impl Worker {
     async fn work(self: Rc<Self>) {
         loop {
             let next = self.waiting.borrow_mut().pop_front();
-            let Some(received) = next else { break };
+            let Some(received) = next else {
+                if !self.engine.borrow().has_work() {
+                    break;
+                }
+                self.engine.borrow_mut().work(&mut tell);
+                // messages arrive meanwhile
+                turn().await;
+                continue;
+            };
             match received.message {
                 ToWorker::Ask(Request::Load { job, model }) => self.load(job, model).await,
                 ToWorker::Ask(request) => self.ask(request, received.buffers).await,
