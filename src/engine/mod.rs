@@ -14,8 +14,10 @@ use crate::score::METHODS;
 use crate::weights::Checkpoint;
 use pipeline::{Failure, Prepared};
 
-/// Rescored pictures in one event: enough to be quick, few enough that the page is never busy with one for long.
+/// Rescored pictures in one event, and numbers in them: enough to be quick, few enough that the page is never busy with one for
+/// long. A picture has two numbers for every text.
 const RESCORED_AT_ONCE: usize = 100;
+const RESCORED_NUMBERS: usize = 10_000;
 /// Side of the small pictures to show, pixels.
 pub const THUMBNAIL_SIDE: u32 = 320;
 
@@ -103,10 +105,11 @@ impl Engine {
         let timings = Timings { encode_millis: Some((self.clock)() - started), ..Timings::default() };
         let (entries, notes) = (prepared.entries().to_vec(), prepared.notes().to_vec());
         emit(Event::SetupDone { job, entries, notes, timings }.into());
+        let at_once = (RESCORED_NUMBERS / (2 * prepared.entries().len()).max(1)).clamp(1, RESCORED_AT_ONCE);
         let mut scores = Vec::new();
         for (&image, embedding) in &self.kept {
             scores.push((image, prepared.score(embedding)));
-            if scores.len() == RESCORED_AT_ONCE {
+            if scores.len() == at_once {
                 emit(Event::Rescored { job, scores: std::mem::take(&mut scores) }.into());
             }
         }
