@@ -175,11 +175,11 @@ fn Export(props: &ExportProps) -> Html {
     let save = |json: bool| {
         let (session, open) = (props.session.clone(), open.clone());
         Callback::from(move |_: MouseEvent| {
-            let state = session.state();
+            let snapshot = export::Snapshot::of(&session.state());
             if json {
-                dom::download("oddlens.jsonl", "application/x-ndjson", &export::json_lines(&state));
+                dom::download("oddlens.jsonl", "application/x-ndjson", snapshot.json_lines());
             } else {
-                dom::download("oddlens.csv", "text/csv", &export::csv(&state));
+                dom::download("oddlens.csv", "text/csv", snapshot.csv());
             }
             open.set(false);
         })

@@ -245,9 +245,7 @@ impl Session {
                     self.0.files.borrow_mut().remove(&id);
                     self.0.embeddings.borrow_mut().remove(&id);
                 }
-                for address in addresses {
-                    let _ = Url::revoke_object_url(&address);
-                }
+                self.revoke(addresses);
             }
             Effect::Restore { job, image } => match self.0.embeddings.borrow().get(&image) {
                 // a copy: what is transferred is gone here, and the next worker may need it again
@@ -266,6 +264,17 @@ impl Session {
             Effect::ScoreFile { job, image } => self.score_file(job, image),
             Effect::SendFrame { job } => self.send_frame(job),
         }
+    }
+
+    /// Gives thumbnails back to the browser, some at a time: each is a word with another process.
+    fn revoke(&self, addresses: Vec<Rc<str>>) {
+        spawn_local(async move {
+            let mut slice = dom::Slice::begin();
+            for address in addresses {
+                let _ = Url::revoke_object_url(&address);
+                slice.breathe().await;
+            }
+        });
     }
 
     /// Reads files one after the other, so that they leave in order of arrival.
