@@ -10,6 +10,7 @@ pub mod permalink;
 pub mod picture;
 pub mod presets;
 pub mod view;
+pub mod window;
 
 use std::collections::VecDeque;
 use std::rc::Rc;

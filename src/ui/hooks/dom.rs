@@ -123,12 +123,3 @@ pub fn version() -> String {
     let address = script.and_then(|s| s.get_attribute("src")).unwrap_or_default();
     address.find('?').map(|i| address[i..].to_owned()).unwrap_or_default()
 }
-
-/// Sets a custom property on the page's root. Unlike a `style` attribute, the content policy allows this.
-pub fn set_root_property(name: &str, value: &str) {
-    if let Some(root) = document().document_element()
-        && let Ok(root) = root.dyn_into::<web_sys::HtmlElement>()
-    {
-        let _ = root.style().set_property(name, value);
-    }
-}
