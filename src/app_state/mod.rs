@@ -830,6 +830,11 @@ impl State {
                 let Some(force) = self.in_force.as_ref().filter(|f| f.job <= job) else { return };
                 let entries = force.entries.clone();
                 for (id, score) in scores {
+                    // what a fresh worker was given back has its score already
+                    let known = |o: &Rc<Outcome>| o.score == score && o.entries == entries;
+                    if self.picture(id).and_then(|p| p.outcome()).is_some_and(known) {
+                        continue;
+                    }
                     if let Some(p) = self.picture_mut(id)
                         && let Phase::Done(outcome) = &mut p.phase
                     {
