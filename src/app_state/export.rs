@@ -1,6 +1,8 @@
 //! The scores as text to take away: CSV for tables, JSON lines for programs, with the same keys as the command line's
 //! `oddlens score` writes. It does not know how text becomes a file.
 
+use std::rc::Rc;
+
 use serde::Serialize;
 
 use super::State;
@@ -36,50 +38,62 @@ pub fn verdict(anomalous: bool) -> &'static str {
     if anomalous { "anomalous" } else { "normal" }
 }
 
-/// One JSON object a line for every picture that is scored or failed, in order of arrival.
-pub fn json_lines(state: &State) -> String {
-    let mut out = String::new();
-    for p in finished(state) {
-        let line = match &p.phase {
-            Phase::Done(o) => serde_json::to_string(&line(p, o, state.threshold_in_use())),
-            Phase::Failed { message, .. } => serde_json::to_string(&Failure { path: &p.name, error: message }),
-            _ => continue,
-        };
-        // a value of plain structs has no way to fail; were there one, the line is left out rather than the page lost
-        if let Ok(line) = line {
-            out.push_str(&line);
-            out.push('\n');
+/// The pictures as they stand at one moment. Its lines are written one by one, so that whoever takes them can pause between
+/// them: a thousand pictures with thirty classes are ten megabytes of text.
+pub struct Snapshot {
+    pictures: Vec<Rc<Picture>>,
+    threshold: f32,
+}
+
+impl Snapshot {
+    /// Every picture that is scored or failed, in order of arrival.
+    pub fn of(state: &State) -> Self {
+        let finished = |p: &&Rc<Picture>| !p.removed && matches!(p.phase, Phase::Done(_) | Phase::Failed { .. });
+        Self {
+            pictures: state.pictures.iter().filter(finished).cloned().collect(),
+            threshold: state.threshold_in_use(),
         }
     }
-    out
-}
 
-/// The same as a table (RFC 4180 quoting, LF line ends): `path,score,margin,verdict,nearest,error`.
-pub fn csv(state: &State) -> String {
-    let mut out = String::from("path,score,margin,verdict,nearest,error\n");
-    for p in finished(state) {
-        let fields = match &p.phase {
-            Phase::Done(o) => [
-                p.name.to_string(),
-                o.score.value.to_string(),
-                o.score.margin.to_string(),
-                verdict(o.score.is_anomalous(state.threshold_in_use())).to_owned(),
-                o.nearest().to_owned(),
-                String::new(),
-            ],
-            Phase::Failed { message, .. } => {
-                [p.name.to_string(), String::new(), String::new(), String::new(), String::new(), message.to_string()]
-            }
-            _ => continue,
-        };
-        out.push_str(&fields.map(|f| quote(&f)).join(","));
-        out.push('\n');
+    /// One JSON object a line.
+    pub fn json_lines(self) -> impl Iterator<Item = String> {
+        self.pictures.into_iter().filter_map(move |p| {
+            let line = match &p.phase {
+                Phase::Done(o) => serde_json::to_string(&line(&p, o, self.threshold)),
+                Phase::Failed { message, .. } => serde_json::to_string(&Failure { path: &p.name, error: message }),
+                _ => return None,
+            };
+            // a value of plain structs has no way to fail; were there one, the line is left out rather than the page lost
+            line.ok().map(|line| line + "\n")
+        })
     }
-    out
-}
 
-fn finished(state: &State) -> impl Iterator<Item = &Picture> {
-    state.pictures.iter().map(|p| &**p).filter(|p| !p.removed)
+    /// The same as a table (RFC 4180 quoting, LF line ends): `path,score,margin,verdict,nearest,error`.
+    pub fn csv(self) -> impl Iterator<Item = String> {
+        let head = std::iter::once("path,score,margin,verdict,nearest,error\n".to_owned());
+        head.chain(self.pictures.into_iter().filter_map(move |p| {
+            let fields = match &p.phase {
+                Phase::Done(o) => [
+                    p.name.to_string(),
+                    o.score.value.to_string(),
+                    o.score.margin.to_string(),
+                    verdict(o.score.is_anomalous(self.threshold)).to_owned(),
+                    o.nearest().to_owned(),
+                    String::new(),
+                ],
+                Phase::Failed { message, .. } => [
+                    p.name.to_string(),
+                    String::new(),
+                    String::new(),
+                    String::new(),
+                    String::new(),
+                    message.to_string(),
+                ],
+                _ => return None,
+            };
+            Some(fields.map(|f| quote(&f)).join(",") + "\n")
+        }))
+    }
 }
 
 fn line<'a>(picture: &'a Picture, outcome: &'a Outcome, threshold: f32) -> Line<'a> {

@@ -10,6 +10,7 @@ pub mod permalink;
 pub mod picture;
 pub mod presets;
 pub mod view;
+pub mod window;
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -21,6 +22,8 @@ use view::{Filter, Sort};
 
 /// Pictures sent to the worker before the first of them is answered: one being scored, one waiting, so it never idles.
 pub const AHEAD: usize = 2;
+/// Kept embeddings given back to a fresh worker before the first of them is answered: a thousand at once would hold the page up.
+const RESTORES_AHEAD: usize = 32;
 /// Worker deaths in a row, without one score between them, after which the page stops trying by itself.
 pub const MAX_DEATHS: u32 = 3;
 /// The same where each death is the fault of another picture: those are marked, and the queue goes on.
@@ -71,6 +74,8 @@ pub struct State {
     scored_model: Option<String>,
     undo: Vec<Undo>,
     outstanding: VecDeque<Outstanding>,
+    /// Scored pictures whose embeddings the worker does not have yet.
+    to_restore: VecDeque<ImageId>,
     next_job: u32,
     next_image: u32,
     deaths: u32,
@@ -242,6 +247,7 @@ impl Default for State {
             scored_model: None,
             undo: Vec::new(),
             outstanding: VecDeque::new(),
+            to_restore: VecDeque::new(),
             next_job: 1,
             next_image: 1,
             deaths: 0,
@@ -698,9 +704,13 @@ impl State {
         effects.push(Effect::SendFrame { job });
     }
 
-    /// Sends waiting pictures, in order of arrival, while the worker has room.
+    /// Sends what waits while the worker has room: kept embeddings first, then pictures in order of arrival.
     fn pump(&mut self, effects: &mut Vec<Effect>) {
-        if self.ready().is_none() || self.in_force.is_none() || self.worker != Worker::Alive {
+        if self.ready().is_none() || self.worker != Worker::Alive {
+            return;
+        }
+        self.pump_restores(effects);
+        if self.in_force.is_none() {
             return;
         }
         let mut flying = self.outstanding.iter().filter(|o| matches!(o.what, Asked::Score(_))).count();
@@ -724,6 +734,22 @@ impl State {
             flying += 1;
         }
         debug_assert!(flying <= AHEAD);
+    }
+
+    fn pump_restores(&mut self, effects: &mut Vec<Effect>) {
+        if self.to_restore.is_empty() {
+            return;
+        }
+        let flying = self.outstanding.iter().filter(|o| matches!(o.what, Asked::Restore(_))).count();
+        for _ in flying..RESTORES_AHEAD {
+            let Some(image) = self.to_restore.pop_front() else { break };
+            // it may have been forgotten meanwhile
+            if self.picture(image).is_some_and(|p| p.outcome().is_some()) {
+                let job = self.job();
+                self.expect_answer(job, Asked::Restore(image));
+                effects.push(Effect::Restore { job, image });
+            }
+        }
     }
 
     fn hear(&mut self, event: Event, thumbnail: Option<Rc<str>>, now: f64, effects: &mut Vec<Effect>) {
@@ -759,11 +785,12 @@ impl State {
                 let other = self.scored_model.as_ref().is_some_and(|scored| *scored != id);
                 self.scored_model = Some(id);
                 self.in_force = None;
+                self.to_restore.clear();
                 self.ask_setup(effects);
                 if other {
                     self.score_all_anew();
                 } else {
-                    self.give_back(effects);
+                    self.give_back();
                 }
             }
             Event::LoadFailed { job, message } => {
@@ -803,6 +830,11 @@ impl State {
                 let Some(force) = self.in_force.as_ref().filter(|f| f.job <= job) else { return };
                 let entries = force.entries.clone();
                 for (id, score) in scores {
+                    // what a fresh worker was given back has its score already
+                    let known = |o: &Rc<Outcome>| o.score == score && o.entries == entries;
+                    if self.picture(id).and_then(|p| p.outcome()).is_some_and(known) {
+                        continue;
+                    }
                     if let Some(p) = self.picture_mut(id)
                         && let Phase::Done(outcome) = &mut p.phase
                     {
@@ -894,14 +926,8 @@ impl State {
     }
 
     /// The same model in a fresh worker: it gets the kept embeddings, so that no picture is encoded twice.
-    fn give_back(&mut self, effects: &mut Vec<Effect>) {
-        let kept: Vec<ImageId> =
-            self.pictures.iter().filter(|p| matches!(p.phase, Phase::Done(_))).map(|p| p.id).collect();
-        for image in kept {
-            let job = self.job();
-            self.expect_answer(job, Asked::Restore(image));
-            effects.push(Effect::Restore { job, image });
-        }
+    fn give_back(&mut self) {
+        self.to_restore = self.pictures.iter().filter(|p| matches!(p.phase, Phase::Done(_))).map(|p| p.id).collect();
     }
 
     fn bury(&mut self, how: &str, effects: &mut Vec<Effect>) {
@@ -925,6 +951,7 @@ impl State {
             }
         }
         self.in_force = None;
+        self.to_restore.clear();
         if self.deaths >= if by_picture { MAX_DEATHS_BY_PICTURES } else { MAX_DEATHS } {
             let message = format!("The worker stopped {} times in a row ({how}).", self.deaths);
             self.say(message.as_str());

@@ -266,6 +266,33 @@ fn the_picture_that_killed_the_worker_is_marked_and_the_queue_goes_on() {
     assert_eq!(b.phases(), ["done"; 4]);
 }
 
+/// Hundreds of embeddings posted in one go would hold the page up.
+#[test]
+fn a_fresh_worker_is_given_a_few_embeddings_at_a_time() {
+    let mut b = Bench::ready();
+    let count = RESTORES_AHEAD + 5;
+    b.add(&vec!["p"; count]);
+    b.run_queue(|_| 0.2);
+    b.act(Action::WorkerDied("trap".into()));
+    b.act(Action::WorkerAlive);
+    let restored = |effects: &[Effect]| {
+        let one = |e: &Effect| if let Effect::Restore { job, image } = e { Some((*job, *image)) } else { None };
+        effects.iter().filter_map(one).collect::<Vec<_>>()
+    };
+    let mut waiting = restored(&b.event(Event::Ready { job: b.last_job(), model: info("mini") }));
+    assert_eq!(waiting.len(), RESTORES_AHEAD);
+    // one that is forgotten meanwhile is not given back
+    b.state.pictures.retain(|p| p.id.0 as usize != count);
+    let mut order = Vec::new();
+    while !waiting.is_empty() {
+        let (job, image) = waiting.remove(0);
+        order.push(image.0 as usize);
+        waiting.extend(restored(&b.event(Event::Rescored { job, scores: vec![] })));
+    }
+    assert_eq!(order, (1..count).collect::<Vec<_>>());
+    assert!(!b.state.awaits_answer() || b.state.outstanding.iter().all(|o| o.what == Asked::Setup));
+}
+
 #[test]
 fn three_deaths_without_a_score_stop_until_a_person_asks() {
     let mut b = Bench::ready();
@@ -473,7 +500,7 @@ fn what_is_taken_away_has_the_command_lines_keys() {
         stage: Stage::Format,
         message: "not a picture".into(),
     });
-    let json = export::json_lines(&b.state);
+    let json: String = export::Snapshot::of(&b.state).json_lines().collect();
     let lines: Vec<serde_json::Value> = json.lines().map(|l| serde_json::from_str(l).expect("JSON")).collect();
     assert_eq!(lines[0]["path"], "a, \"b\".png");
     assert_eq!(lines[0]["score"], 0.75);
@@ -484,7 +511,7 @@ fn what_is_taken_away_has_the_command_lines_keys() {
         serde_json::json!({"text": "a photo of something", "kind": "anomaly", "cosine": 0.5, "probability": 0.75})
     );
     assert_eq!(lines[1], serde_json::json!({"path": "broken", "error": "not a picture"}));
-    let csv = export::csv(&b.state);
+    let csv: String = export::Snapshot::of(&b.state).csv().collect();
     let rows: Vec<&str> = csv.lines().collect();
     assert_eq!(rows[0], "path,score,margin,verdict,nearest,error");
     assert!(rows[1].starts_with("\"a, \"\"b\"\".png\",0.75,"), "{}", rows[1]);

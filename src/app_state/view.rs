@@ -1,5 +1,6 @@
 //! What is derived from [`State`] for showing: order, filter, counts, histogram. Nothing here changes anything.
 
+use std::cmp::Ordering;
 use std::rc::Rc;
 
 use super::State;
@@ -114,39 +115,33 @@ impl State {
     }
 }
 
-/// Compares names as people number them: "img2" before "img10".
-pub fn natural(a: &str, b: &str) -> std::cmp::Ordering {
-    let (mut a, mut b) = (a.chars().peekable(), b.chars().peekable());
+/// Compares names as people number them: "img2" before "img10", capitals like small letters.
+pub fn natural(mut a: &str, mut b: &str) -> Ordering {
     loop {
-        match (a.peek().copied(), b.peek().copied()) {
-            (None, None) => return std::cmp::Ordering::Equal,
-            (None, _) => return std::cmp::Ordering::Less,
-            (_, None) => return std::cmp::Ordering::Greater,
-            (Some(x), Some(y)) if x.is_ascii_digit() && y.is_ascii_digit() => {
-                let order = digits(&mut a).cmp(&digits(&mut b));
-                if order.is_ne() {
-                    return order;
-                }
-            }
-            (Some(x), Some(y)) => {
-                let order = x.to_lowercase().cmp(y.to_lowercase());
-                if order.is_ne() {
-                    return order;
-                }
-                a.next();
-                b.next();
-            }
+        let (x, y) = match (a.chars().next(), b.chars().next()) {
+            (None, None) => return Ordering::Equal,
+            (None, _) => return Ordering::Less,
+            (_, None) => return Ordering::Greater,
+            (Some(x), Some(y)) => (x, y),
+        };
+        let order = if x.is_ascii_digit() && y.is_ascii_digit() {
+            let (number_a, rest_a) = digits(a);
+            let (number_b, rest_b) = digits(b);
+            (a, b) = (rest_a, rest_b);
+            // of numbers without leading zeros the longer is the larger
+            number_a.len().cmp(&number_b.len()).then(number_a.cmp(number_b))
+        } else {
+            (a, b) = (&a[x.len_utf8()..], &b[y.len_utf8()..]);
+            x.to_lowercase().cmp(y.to_lowercase())
+        };
+        if order.is_ne() {
+            return order;
         }
     }
 }
 
-/// The next run of digits without leading zeros: its length first, so that longer numbers are larger.
-fn digits(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> (usize, String) {
-    let mut run = String::new();
-    while let Some(c) = chars.next_if(char::is_ascii_digit) {
-        if !(run.is_empty() && c == '0') {
-            run.push(c);
-        }
-    }
-    (run.len(), run)
+/// The digits in front, without leading zeros, and what follows them.
+fn digits(text: &str) -> (&str, &str) {
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    (text[..end].trim_start_matches('0'), &text[end..])
 }

@@ -298,6 +298,14 @@ mod tests {
         assert!(text.contains("image_ms") && text.contains("kernel"), "{text}");
     }
 
+    /// In 32 bits the first would wrap around to something small, and the tower be taken for one.
+    #[test]
+    fn large_towers_are_fast_and_small_ones_fine() {
+        assert_eq!(Model::VitB32.config().image_macs(), 4_362_338_304);
+        assert!(crate::clip::vision::is_fast(&Model::VitB32.config()));
+        assert!(!crate::clip::vision::is_fast(&Model::Embedded.config()));
+    }
+
     #[test]
     fn one_tower_alone() {
         let spec = Spec { model: Model::Embedded, only: Some(Only::Text), runs: 1 };

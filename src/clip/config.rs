@@ -57,11 +57,12 @@ impl Config {
         (self.image_size / self.patch_size).pow(2)
     }
 
-    /// Products of the linear layers for one picture.
-    pub fn image_macs(&self) -> usize {
+    /// Products of the linear layers for one picture. More than 32 bits can count, already for ViT-B/32.
+    pub fn image_macs(&self) -> u64 {
         let v = &self.vision;
-        let a_token = v.layers * (4 * v.width * v.width + 2 * v.width * v.mlp);
-        (self.patches() + 1) * a_token + self.patches() * 3 * self.patch_size.pow(2) * v.width
+        let [width, mlp, patches] = [v.width, v.mlp, self.patches()].map(|n| n as u64);
+        let a_token = v.layers as u64 * (4 * width * width + 2 * width * mlp);
+        (patches + 1) * a_token + patches * 3 * (self.patch_size as u64).pow(2) * width
     }
 
     /// From the shapes of its tensors, and its own keys or else `json` (a `config.json` beside it).

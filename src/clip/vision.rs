@@ -11,7 +11,7 @@ use crate::weights::{Tensors, WeightsError};
 
 /// Image towers with at least this many products a picture have activations of 7 bits: they take long enough to be worth it. Below it, as
 /// in the embedded model, 12 bits are fast enough.
-const FAST_FROM_MACS: usize = 1_000_000_000;
+const FAST_FROM_MACS: u64 = 1_000_000_000;
 
 /// Whether the image tower of this geometry has activations of 7 bits.
 pub fn is_fast(config: &Config) -> bool {

@@ -14,8 +14,10 @@ use crate::weights::Checkpoint;
 use learning::{Kept, Learning, Ready};
 use pipeline::{Failure, Prepared};
 
-/// Rescored pictures in one event: enough to be quick, few enough that the page is never busy with one for long.
+/// Rescored pictures in one event, and numbers in them: enough to be quick, few enough that the page is never busy with one for
+/// long. A picture has two numbers for every text.
 const RESCORED_AT_ONCE: usize = 100;
+const RESCORED_NUMBERS: usize = 10_000;
 /// Side of the small pictures to show, pixels.
 pub const THUMBNAIL_SIDE: u32 = 320;
 const NOTHING_NORMAL: &str = "nothing has been said to be normal yet";
@@ -198,10 +200,11 @@ impl Engine {
         if let Ok(ready) = self.learning.ready(f.prepared.method(), &self.kept, &f.prepared) {
             f.ready = ready;
         }
+        let at_once = (RESCORED_NUMBERS / (2 * f.prepared.entries().len()).max(1)).clamp(1, RESCORED_AT_ONCE);
         let mut scores = Vec::new();
         for (&image, embedding) in &self.kept {
             scores.push((image, f.ready.judge(image, embedding).0));
-            if scores.len() == RESCORED_AT_ONCE {
+            if scores.len() == at_once {
                 emit(Event::Rescored { job: f.job, scores: std::mem::take(&mut scores) }.into());
             }
         }

@@ -115,6 +115,29 @@ fn a_session() {
     assert!(matches!(bad[0].message, Event::Failed { .. }));
 }
 
+/// The page reads an event in one go, so none may be large: neither by its pictures nor by their texts.
+#[test]
+fn many_scores_come_in_portions() {
+    let mut engine = engine();
+    ask(&mut engine, Request::Setup { job: JobId(1), setup: setup(&["red"]) }, vec![]);
+    for id in 2..=206 {
+        score_square(&mut engine, id, [id as u8, 0, 0]);
+    }
+    let names: Vec<String> = (0..199).map(|i| format!("red {i}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    for (normal, most) in [(&["green"][..], 100), (&names[..], 25)] {
+        let events = ask(&mut engine, Request::Setup { job: JobId(300), setup: setup(normal) }, vec![]);
+        let sizes: Vec<usize> = events[1..]
+            .iter()
+            .map(|e| match &e.message {
+                Event::Rescored { scores, .. } => scores.len(),
+                other => panic!("expected scores, got {other:?}"),
+            })
+            .collect();
+        assert!(sizes.iter().all(|n| *n <= most) && sizes.iter().sum::<usize>() == 205, "{sizes:?}");
+    }
+}
+
 /// A fresh worker gets embeddings back before a setup that may be refused: none must be seen again for that.
 #[test]
 fn what_is_given_back_before_a_setup_waits_for_it() {

@@ -76,7 +76,6 @@ pub fn App() -> Html {
 
     let state = session.state();
     let threshold = state.threshold_in_use();
-    use_effect_with(threshold, |t| dom::set_root_property("--threshold", &t.to_string()));
     let counts = state.counts();
     let model = same_model(state.ready());
     let default = state.ready().map(|m| (m.entry.threshold, m.entry.threshold_source.clone()));
@@ -121,15 +120,13 @@ pub fn App() -> Html {
                     <Toolbar session={session.clone()} {counts} batch={state.batch} sort={state.sort} filter={state.filter}
                         camera_on={state.camera.is_some()} has_samples={!samples.is_empty()} on_samples={on_all_samples.clone()}
                         undoable={state.undoable()} />
+                    if let Some(camera) = &state.camera {
+                        <CameraCard session={session.clone()} camera={camera.clone()} {threshold} canvas_noise={state.canvas_noise} />
+                    }
                     if idle {
                         <Empty samples={(*samples).clone()} {on_sample} on_all={on_all_samples} />
                     } else {
-                        <Grid session={session.clone()} pictures={Same(Rc::new(state.visible()))} {threshold}
-                            arrangement={(state.sort, state.filter)} {on_open}>
-                            if let Some(camera) = &state.camera {
-                                <CameraCard session={session.clone()} camera={camera.clone()} {threshold} canvas_noise={state.canvas_noise} />
-                            }
-                        </Grid>
+                        <Grid session={session.clone()} pictures={Same(Rc::new(state.visible()))} {threshold} {on_open} />
                     }
                 </section>
                 <aside>

@@ -13,7 +13,7 @@
 //! | `presets`, `preset` | the button, a choice in its panel | `data-benchmark`, `data-arrangement`, `data-class` |
 //! | `prompts`, `template`, `anomaly`, `method`, `share` | prompt panel's button and its fields, method, share button | |
 //! | `result` | a picture's card | `data-name`, `data-state` = queued, scoring, done, failed; `data-score`, `data-verdict` = normal, anomalous |
-//! | `remove`, `retry` | buttons in a card | |
+//! | `remove`, `retry` | buttons in a card; far from the screen a card is `hidden` and has none, but all attributes of `result` | |
 //! | `details` | the open dialog on a picture | `data-name` |
 //! | `progress`, `cancel` | "123 of 500", stops it | `data-done`, `data-total` |
 //! | `sort`, `filter`, `clear`, `undo`, `export`, `export-csv`, `export-json` | toolbar | |

@@ -122,6 +122,46 @@ describe("accessibility", () => {
     });
   });
 
+  test("in the grid arrows go from picture to picture, Delete removes, and Tab goes past", async (t) => {
+    const { url } = await host(t);
+    await visit(browser, url, {}, async (person, page) => {
+      const names = Array.from({ length: 9 }, (_, i) => `p${i}.png`);
+      await person.pick(...names.map((name, i) => ({ name, bytes: pictures.blob(i + 1) })));
+      await person.settled(9);
+      const at = () => page.evaluate(() => {
+        const e = document.activeElement;
+        const card = e.closest('[data-testid="result"]');
+        return `${card?.dataset.name ?? e.tagName.toLowerCase()} ${card ? (e.dataset.testid ?? "open") : (e.dataset.testid ?? "")}`;
+      });
+      const press = async (key, expected) => {
+        await page.keyboard.press(key);
+        await person.until(`${key} leads to ${expected}`, (expected) => {
+          const e = document.activeElement;
+          const card = e.closest('[data-testid="result"]');
+          return `${card?.dataset.name} ${e.dataset.testid ?? "open"}` === expected;
+        }, expected);
+      };
+      await person.hook("sort").focus();
+      await press("Tab", "p0.png open");
+      await press("ArrowRight", "p1.png open");
+      await press("End", "p8.png open");
+      await press("ArrowLeft", "p7.png open");
+      await press("Home", "p0.png open");
+      const columns = await page.evaluate(() => getComputedStyle(document.querySelector(".grid")).gridTemplateColumns.split(" ").length);
+      await press("ArrowDown", `p${columns}.png open`);
+      await press("ArrowUp", "p0.png open");
+      await press("ArrowRight", "p1.png open");
+      await press("Delete", "p2.png open");
+      await press("Tab", "p2.png remove");
+      await press("Enter", "p3.png remove");
+      await page.keyboard.press("Tab");
+      assert.doesNotMatch(await at(), /png/, "the next stop is behind the grid");
+      await press("Shift+Tab", "p3.png remove");
+      await page.keyboard.press("Control+z");
+      await person.order("the last removal is taken back", names.filter((name) => name !== "p1.png"));
+    });
+  });
+
   test("what happens is said to a screen reader", async (t) => {
     const { url } = await host(t);
     await visit(browser, url, {}, async (person, page) => {

@@ -94,7 +94,7 @@ pub fn CameraCard(props: &CameraCardProps) -> Html {
     };
     if let CameraPhase::Failed(why) = &camera.phase {
         return html! {
-            <li class="card live fail" data-testid="camera-score" data-state="failed">
+            <section class="live fail" aria-label="Camera" data-testid="camera-score" data-state="failed">
                 <div class="foot">
                     <b>{"No camera"}</b>
                     <p role="alert">{why.clone()}</p>
@@ -105,7 +105,7 @@ pub fn CameraCard(props: &CameraCardProps) -> Html {
                 </div>
                 // the element stays, so that a new try has where to show
                 <video ref={element} class="none" muted={true} playsinline={true} />
-            </li>
+            </section>
         };
     }
     let tag = match &camera.phase {
@@ -118,9 +118,9 @@ pub fn CameraCard(props: &CameraCardProps) -> Html {
         }
     };
     html! {
-        <li class={classes!("card", "live", class)} data-testid="camera-score" data-state={phase}
+        <section class={classes!("live", class)} aria-label="Camera" data-testid="camera-score" data-state={phase}
             data-score={value.map(|v| v.to_string())} data-verdict={odd.map(export::verdict)}>
-            <video ref={element} class={classes!("pic", (*facing == Facing::Front).then_some("mirrored"))} muted={true}
+            <video ref={element} class={classes!((*facing == Facing::Front).then_some("mirrored"))} muted={true}
                 playsinline={true} aria-label="What the camera sees" />
             <span class="tag">{tag}</span>
             <div class="foot">
@@ -134,7 +134,7 @@ pub fn CameraCard(props: &CameraCardProps) -> Html {
                         {"nearest: "}{latest.1.get(latest.0.nearest).map(|e| readable(&e.label)).unwrap_or_default()}
                     } else { {"no score yet"} }
                 </div>
-                {meter(value.unwrap_or(0.0))}
+                {meter(value.unwrap_or(0.0), Some(props.threshold))}
                 if props.canvas_noise {
                     <p class="note">{"This browser falsifies pixels read from a canvas; live scores are slightly wrong here."}</p>
                 }
@@ -151,7 +151,7 @@ pub fn CameraCard(props: &CameraCardProps) -> Html {
                     </span>
                 </div>
             </div>
-        </li>
+        </section>
     }
 }
 

@@ -1,27 +1,69 @@
-//! One picture's card: small image, score, verdict in words and sign, nearest class. Plain markup without components or
-//! listeners of its own, because there are a thousand of them; its buttons say in `data-act` what they do.
+//! One picture's card: small image, score, verdict in words and sign, nearest class. There may be thousands of them, so a card
+//! is looked at again only when its own picture changed, is drawn only near the screen, and has no listeners: its buttons say
+//! in `data-act` what they do.
 
 use yew::prelude::*;
 
-use super::shared::verdict;
+use super::shared::{Same, verdict};
 use crate::app_state::export;
 use crate::app_state::picture::{Phase, Picture};
 use crate::app_state::presets::readable;
 use crate::protocol::Decoder;
 
-/// The card of `picture`; `odd` is its verdict (`None`: not scored).
-pub fn card(picture: &Picture, odd: Option<bool>) -> Html {
-    let p = picture;
+/// How much of a card there is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Drawn {
+    /// Far from the screen: only what tests and scripts read.
+    Not,
+    /// In the grid, at `place` (from 1) `of` so many.
+    Here { place: usize, of: usize },
+    /// Far from the screen, but the keyboard's way into the grid leads here.
+    Away,
+}
+
+#[derive(Properties, PartialEq)]
+pub struct CardProps {
+    pub picture: Same<Picture>,
+    pub drawn: Drawn,
+    /// The verdict (`None`: not scored).
+    pub odd: Option<bool>,
+    /// `None` where it is not shown.
+    pub threshold: Option<f32>,
+    /// The card that the Tab key comes to: one for the whole grid.
+    pub current: bool,
+}
+
+#[component]
+pub fn Card(props: &CardProps) -> Html {
+    let p = &*props.picture;
     let name = AttrValue::from(p.name.clone());
-    let class = match (&p.phase, odd) {
-        (Phase::Failed { .. }, _) => "card fail",
-        (_, Some(true)) => "card is-odd",
-        (_, Some(false)) => "card is-normal",
-        _ => "card wait",
+    let verdict_class = match (&p.phase, props.odd) {
+        (Phase::Failed { .. }, _) => "fail",
+        (_, Some(true)) => "is-odd",
+        (_, Some(false)) => "is-normal",
+        _ => "wait",
     };
+    let (class, order) = match props.drawn {
+        Drawn::Not => (classes!("card"), None),
+        Drawn::Here { place, of } => (classes!("card", verdict_class), Some((place.to_string(), of.to_string()))),
+        Drawn::Away => (classes!("card", verdict_class, "away"), None),
+    };
+    let (place, of) = order.unzip();
+    html! {
+        <li {class} hidden={props.drawn == Drawn::Not} aria-posinset={place} aria-setsize={of}
+            data-testid="result" data-id={p.id.0.to_string()} data-name={name.clone()} data-state={p.phase_name()}
+            data-score={p.outcome().map(|o| o.score.value.to_string())} data-verdict={props.odd.map(export::verdict)}>
+            if props.drawn != Drawn::Not { {contents(props, &name)} }
+        </li>
+    }
+}
+
+fn contents(props: &CardProps, name: &AttrValue) -> Html {
+    let p = &*props.picture;
+    let tabindex = if props.current { "0" } else { "-1" };
     let image = match &p.thumbnail {
         Some(address) => html! {
-            <img class="pic" src={AttrValue::from(address.clone())} alt="" loading="lazy" decoding="async" draggable="false" />
+            <img class="pic" src={AttrValue::from(address.clone())} alt="" decoding="async" draggable="false" />
         },
         None => html! { <div class="pic" /> },
     };
@@ -31,7 +73,7 @@ pub fn card(picture: &Picture, odd: Option<bool>) -> Html {
             html! {
                 <div class="open">
                     {image}
-                    <div class="foot"><span class="near">{name.clone()}</span><span class="near">{what}</span></div>
+                    <div class="foot"><span class="near name">{name.clone()}</span><span class="near">{what}</span></div>
                 </div>
             }
         }
@@ -40,17 +82,17 @@ pub fn card(picture: &Picture, odd: Option<bool>) -> Html {
                 <div class="foot">
                     <b class="bad">{"✕ not scored"}</b>
                     <div class="near name">{name.clone()}</div>
-                    <div class="why">{&**message}</div>
-                    <button type="button" class="small" data-testid="retry" data-act="retry">{"Try again"}</button>
+                    <div class="why" title={message.to_string()}>{&**message}</div>
+                    <button type="button" class="small" data-testid="retry" data-act="retry" {tabindex}>{"Try again"}</button>
                 </div>
             </div>
         },
         Phase::Done(outcome) => {
-            let odd = odd.unwrap_or_default();
+            let odd = props.odd.unwrap_or_default();
             let value = outcome.score.value;
             let nearest = readable(outcome.nearest());
             html! {
-                <button type="button" class="open" data-act="open">
+                <button type="button" class="open" data-act="open" {tabindex}>
                     {image}
                     if outcome.picture.decoder == Decoder::Browser {
                         <span class="tag" title="Decoded by the browser: other browsers may see slightly different pixels">{"browser"}</span>
@@ -62,27 +104,29 @@ pub fn card(picture: &Picture, odd: Option<bool>) -> Html {
                         </span>
                         <span class="near name" title={name.clone()}>{name.clone()}</span>
                         <span class="near">{format!("nearest: {nearest}")}</span>
-                        {meter(value)}
+                        {meter(value, props.threshold)}
                     </span>
                 </button>
             }
         }
     };
     html! {
-        <li key={p.id.0} {class} data-testid="result" data-id={p.id.0.to_string()} data-name={name.clone()}
-            data-state={p.phase_name()} data-score={p.outcome().map(|o| o.score.value.to_string())}
-            data-verdict={odd.map(export::verdict)}>
+        <>
             {body}
-            <button type="button" class="remove" data-testid="remove" data-act="remove" aria-label={format!("Remove {name}")}>{"×"}</button>
-        </li>
+            <button type="button" class="remove" data-testid="remove" data-act="remove" aria-label={format!("Remove {name}")} {tabindex}>{"×"}</button>
+        </>
     }
 }
 
-/// A bar for a score of 0 to 1; the mark on it is the threshold (a custom property of the page's root).
-pub fn meter(value: f32) -> Html {
+/// A bar for a score of 0 to 1; the mark on it is the threshold.
+pub fn meter(value: f32, threshold: Option<f32>) -> Html {
+    let percent = |v: f32| format!("{:.1}%", v * 100.0);
     html! {
-        <span class="meter" aria-hidden="true">
-            <svg width="100%" height="5"><rect class="fill" width={format!("{:.1}%", value * 100.0)} height="5" rx="2.5" /></svg>
-        </span>
+        <svg class="meter" width="100%" height="11" aria-hidden="true">
+            <rect class="all" y="3" width="100%" height="5" rx="2.5" />
+            <rect class="fill" y="3" width={percent(value)} height="5" rx="2.5" />
+            // two pixels wide, and whole at both ends
+            if let Some(t) = threshold { <rect class="cut" x={percent(t * 0.99)} width="2" height="11" /> }
+        </svg>
     }
 }

@@ -74,8 +74,11 @@ pub fn Decision(props: &DecisionProps) -> Html {
         })
     };
     let step = |by: f32| {
-        let (set, t) = (set.clone(), props.threshold);
-        Callback::from(move |_: MouseEvent| set(t + by))
+        let (set, session) = (set.clone(), props.session.clone());
+        Callback::from(move |_: MouseEvent| {
+            let now = session.state().threshold_in_use();
+            set(now + by);
+        })
     };
     let tallest = props.histogram.iter().copied().max().unwrap_or(0).max(1) as f32;
     let x = (props.threshold * WIDTH).clamp(0.0, WIDTH);
@@ -181,12 +184,14 @@ fn ThresholdField(props: &ThresholdFieldProps) -> Html {
         let draft = draft.clone();
         Callback::from(move |_: FocusEvent| draft.set(None))
     };
-    // a draft that says something else than the threshold in use is old: the slider moved
+    // a draft that says something else than the threshold in use is old: the slider moved. What is typed is in use before
+    // it comes down as a property
+    let in_use = props.session.state().threshold_in_use();
     let value = match &*draft {
-        Some(text) if text.parse::<f32>().map_or(true, |t| t == props.threshold) => text.clone(),
+        Some(text) if text.parse::<f32>().map_or(true, |t| t == in_use) => text.clone(),
         _ => format!("{}", (props.threshold * 1000.0).round() / 1000.0),
     };
     html! {
-        <input id="threshold" type="number" data-testid="threshold" min="0" max="1" step="0.01" inputmode="decimal" {value} {oninput} {onblur} />
+        <input id="threshold" type="number" aria-label="Threshold" data-testid="threshold" min="0" max="1" step="0.01" inputmode="decimal" {value} {oninput} {onblur} />
     }
 }

@@ -92,7 +92,7 @@ pub fn Details(props: &DetailsProps) -> Html {
                     }
                     <div>
                         <div class="row"><span class="big score">{format!("{:.4}", score.value)}</span><span class="verdict">{verdict(odd)}</span></div>
-                        {meter(score.value)}
+                        {meter(score.value, Some(props.threshold))}
                         <dl class="facts">
                             <dt>{"Threshold"}</dt><dd>{props.threshold.to_string()}</dd>
                             <dt>{"Margin"}</dt><dd>{format!("{:+.3}", score.margin)}</dd>

@@ -78,8 +78,7 @@ pub fn SetupBar(props: &SetupBarProps) -> Html {
                         <li><button type="button" class="quiet" onclick={unfold}>{format!("and {hidden} more")}</button></li>
                     }
                 </ul>
-                <AddClass session={session.clone()} />
-                <Vocabulary model={props.model.clone()} />
+                <AddClass session={session.clone()} model={props.model.clone()} />
                 <button type="button" class="quiet" data-testid="presets" aria-expanded={expanded(Drawer::Presets)}
                     onclick={toggle(Drawer::Presets)}>{"Presets ▾"}</button>
                 <button type="button" class="quiet clip" data-testid="prompts" aria-expanded={expanded(Drawer::Prompts)}
@@ -108,7 +107,7 @@ fn note_line(session: &Session, note: &Note) -> Html {
     });
     html! {
         <p class="class-note" data-testid="class-note" data-name={note.label.clone()}>
-            <span class="warn" aria-hidden="true">{"!"}</span>{" "}{note.message.clone()}
+            <span class="warn" aria-hidden="true">{"!"}</span>{" "}{note.message.trim_end_matches('.').to_owned()}{"."}
             if !note.suggestions.is_empty() { <>{" Did you mean "}{for buttons}{" ?"}</> }
         </p>
     }
@@ -117,10 +116,17 @@ fn note_line(session: &Session, note: &Note) -> Html {
 #[derive(Properties, PartialEq)]
 struct AddClassProps {
     session: Session,
+    model: Option<Same<ModelInfo>>,
 }
 
 #[component]
 fn AddClass(props: &AddClassProps) -> Html {
+    // two thousand names are listed when somebody comes to look for one
+    let visited = use_state_eq(|| false);
+    let onfocus = {
+        let visited = visited.setter();
+        Callback::from(move |_: FocusEvent| visited.set(true))
+    };
     let onkeydown = {
         let session = props.session.clone();
         Callback::from(move |e: KeyboardEvent| {
@@ -146,9 +152,12 @@ fn AddClass(props: &AddClassProps) -> Html {
         })
     };
     html! {
-        <input class="add-class" data-testid="add-class" type="text" aria-label="Add a normal class" placeholder="add a class…"
-            list="vocabulary" autocomplete="off" autocapitalize="off" spellcheck="false" enterkeyhint="done"
-            maxlength="2000" {onkeydown} {oninput} />
+        <>
+            <input class="add-class" data-testid="add-class" type="text" aria-label="Add a normal class" placeholder="add a class…"
+                list="vocabulary" autocomplete="off" autocapitalize="off" spellcheck="false" enterkeyhint="done"
+                maxlength="2000" {onkeydown} {oninput} {onfocus} />
+            if *visited { <Vocabulary model={props.model.clone()} /> }
+        </>
     }
 }
 

@@ -1,6 +1,7 @@
 //! Ways in for pictures, and the order, filter and export of those that are there.
 
-use web_sys::{HtmlInputElement, HtmlSelectElement};
+use wasm_bindgen::JsCast;
+use web_sys::{HtmlElement, HtmlInputElement, HtmlSelectElement, Node};
 use yew::prelude::*;
 
 use super::header::session_action;
@@ -164,29 +165,49 @@ fn Export(props: &ExportProps) -> Html {
         let open = open.clone();
         Callback::from(move |_: MouseEvent| open.set(!*open))
     };
-    let leave = {
-        let open = open.clone();
+    let button = use_node_ref();
+    let onkeydown = {
+        let (open, button) = (open.clone(), button.clone());
         Callback::from(move |e: KeyboardEvent| {
-            if e.key() == "Escape" {
+            if e.key() == "Escape" && *open {
+                e.prevent_default();
+                open.set(false);
+                if let Some(button) = button.cast::<HtmlElement>() {
+                    let _ = button.focus();
+                }
+            }
+        })
+    };
+    let menu = use_node_ref();
+    let onfocusout = {
+        let (open, menu) = (open.clone(), menu.clone());
+        Callback::from(move |e: FocusEvent| {
+            let to = e.related_target().and_then(|t| t.dyn_into::<Node>().ok());
+            if !menu.get().is_some_and(|menu| menu.contains(to.as_ref())) {
                 open.set(false);
             }
         })
     };
     let save = |json: bool| {
-        let (session, open) = (props.session.clone(), open.clone());
+        let (session, open, button) = (props.session.clone(), open.clone(), button.clone());
         Callback::from(move |_: MouseEvent| {
-            let state = session.state();
+            // the item that has the focus goes away
+            if let Some(button) = button.cast::<HtmlElement>() {
+                let _ = button.focus();
+            }
+            let snapshot = export::Snapshot::of(&session.state());
             if json {
-                dom::download("oddlens.jsonl", "application/x-ndjson", &export::json_lines(&state));
+                dom::download("oddlens.jsonl", "application/x-ndjson", snapshot.json_lines());
             } else {
-                dom::download("oddlens.csv", "text/csv", &export::csv(&state));
+                dom::download("oddlens.csv", "text/csv", snapshot.csv());
             }
             open.set(false);
         })
     };
     html! {
-        <div class="menu" onkeydown={leave}>
-            <button type="button" class="quiet" data-testid="export" aria-expanded={(*open).to_string()} onclick={toggle}>
+        // it can have the focus itself, because Safari gives none to a button that is clicked
+        <div class="menu" ref={menu} tabindex="-1" {onkeydown} {onfocusout}>
+            <button type="button" class="quiet" ref={button.clone()} data-testid="export" aria-expanded={(*open).to_string()} onclick={toggle}>
                 {"Export ▾"}
             </button>
             if *open {

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use gloo::events::{EventListener, EventListenerOptions};
 use gloo::timers::callback::Timeout;
 use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::{JsFuture, spawn_local};
 use web_sys::{Blob, BlobPropertyBag, Document, EventTarget, HtmlAnchorElement, Url, Window};
 
 /// # Panics
@@ -60,26 +61,60 @@ pub fn listen(
     EventListener::new_with_options(target, event, options, move |e| heard(e.clone()))
 }
 
-/// Offers a text as a file to save.
-pub fn download(name: &str, mime: &str, text: &str) {
+/// Work of this many milliseconds is felt as instant; longer work pauses between slices of it, so that the page can draw and
+/// hear in between.
+const SLICE_MILLIS: f64 = 8.0;
+
+/// Time for a slice of long work.
+pub struct Slice(f64);
+
+impl Slice {
+    pub fn begin() -> Self {
+        Self(now())
+    }
+
+    /// Goes on at once while the slice lasts; else lets the page breathe, and begins the next.
+    pub async fn breathe(&mut self) {
+        if now() - self.0 > SLICE_MILLIS {
+            let pause = js_sys::Promise::new(&mut |done, _| {
+                later(0, move || {
+                    let _ = done.call0(&JsValue::NULL);
+                });
+            });
+            let _ = JsFuture::from(pause).await;
+            self.0 = now();
+        }
+    }
+}
+
+/// Offers a text, made of `parts`, as a file to save.
+pub fn download(name: &'static str, mime: &'static str, parts: impl Iterator<Item = String> + 'static) {
+    spawn_local(async move {
+        let text = js_sys::Array::new();
+        let mut slice = Slice::begin();
+        for part in parts {
+            text.push(&part.into());
+            slice.breathe().await;
+        }
+        if let Err(e) = offer(name, mime, &text) {
+            web_sys::console::warn_2(&"the file could not be offered".into(), &e);
+        }
+    });
+}
+
+fn offer(name: &str, mime: &str, text: &js_sys::Array) -> Result<(), JsValue> {
     let options = BlobPropertyBag::new();
     options.set_type(mime);
-    let parts = js_sys::Array::of1(&text.into());
-    let saved = || -> Result<(), JsValue> {
-        let blob = Blob::new_with_str_sequence_and_options(&parts, &options)?;
-        let address = Url::create_object_url_with_blob(&blob)?;
-        let anchor: HtmlAnchorElement = document().create_element("a")?.unchecked_into();
-        anchor.set_href(&address);
-        anchor.set_download(name);
-        anchor.click();
-        later(10_000, move || {
-            let _ = Url::revoke_object_url(&address);
-        });
-        Ok(())
-    };
-    if let Err(e) = saved() {
-        web_sys::console::warn_2(&"the file could not be offered".into(), &e);
-    }
+    let blob = Blob::new_with_str_sequence_and_options(text, &options)?;
+    let address = Url::create_object_url_with_blob(&blob)?;
+    let anchor: HtmlAnchorElement = document().create_element("a")?.unchecked_into();
+    anchor.set_href(&address);
+    anchor.set_download(name);
+    anchor.click();
+    later(10_000, move || {
+        let _ = Url::revoke_object_url(&address);
+    });
+    Ok(())
 }
 
 /// The version mark (`?v=…`) of the page's own script: whatever belongs to it is asked for with the same mark.
@@ -100,13 +135,4 @@ pub fn worker_query() -> String {
         .map(str::to_owned)
         .collect();
     if parts.is_empty() { String::new() } else { format!("?{}", parts.join("&")) }
-}
-
-/// Sets a custom property on the page's root. Unlike a `style` attribute, the content policy allows this.
-pub fn set_root_property(name: &str, value: &str) {
-    if let Some(root) = document().document_element()
-        && let Ok(root) = root.dyn_into::<web_sys::HtmlElement>()
-    {
-        let _ = root.style().set_property(name, value);
-    }
 }

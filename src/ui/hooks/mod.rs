@@ -5,3 +5,4 @@ pub mod intake;
 pub mod samples;
 pub mod session;
 pub mod video;
+pub mod window;

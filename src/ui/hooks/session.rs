@@ -26,6 +26,8 @@ const WATCH_MILLIS: u32 = 5_000;
 const WATCH_LOOKS: u32 = 12;
 /// Before a worker is started again, so that a broken one does not spin.
 const RESPAWN_MILLIS: u32 = 250;
+/// From a change of the setup to the address that says it.
+const ADDRESS_MILLIS: u32 = 350;
 
 /// Where frames come from while a camera runs: called with what to do with the bitmap.
 pub type FrameSource = Rc<dyn Fn(Box<dyn FnOnce(Option<ImageBitmap>)>)>;
@@ -47,6 +49,7 @@ struct Inner {
     link: RefCell<Option<WorkerLink>>,
     repaint: RefCell<Option<Rc<dyn Fn()>>>,
     repaint_asked: Cell<bool>,
+    address_asked: Cell<bool>,
     silent_looks: Cell<u32>,
     frame_source: RefCell<Option<FrameSource>>,
     to_read: RefCell<VecDeque<(JobId, ImageId)>>,
@@ -76,6 +79,7 @@ impl Session {
             link: RefCell::new(None),
             repaint: RefCell::new(None),
             repaint_asked: Cell::new(false),
+            address_asked: Cell::new(false),
             silent_looks: Cell::new(0),
             frame_source: RefCell::new(None),
             to_read: RefCell::default(),
@@ -107,10 +111,10 @@ impl Session {
         self.0.state.borrow()
     }
 
-    /// One step of the reducer, and what follows from it. What a person did shows at once; what the engine says, which comes
-    /// in showers, with the next frame.
+    /// One step of the reducer, and what follows from it. What a person did shows at once; what comes in showers (the engine's
+    /// words, a threshold that is dragged) shows with the next frame.
     pub fn act(&self, action: Action) {
-        let can_wait = matches!(action, Action::Engine { .. } | Action::FrameDue);
+        let can_wait = matches!(action, Action::Engine { .. } | Action::FrameDue | Action::SetThreshold(_));
         let effects = self.0.state.borrow_mut().update(action, dom::now());
         for effect in effects {
             self.perform(effect);
@@ -123,7 +127,7 @@ impl Session {
     }
 
     fn repaint(&self) {
-        self.write_address();
+        self.ask_address();
         let repaint = self.0.repaint.borrow().clone();
         if let Some(repaint) = repaint {
             repaint();
@@ -151,6 +155,17 @@ impl Session {
     /// Where frames come from while a camera runs: called with what to do with the bitmap.
     pub fn set_frame_source(&self, source: Option<FrameSource>) {
         self.0.frame_source.replace(source);
+    }
+
+    /// Browsers refuse an address that changes too often (Safari after 100 times in 30 s), as it would while a threshold is dragged.
+    fn ask_address(&self) {
+        if !self.0.address_asked.replace(true) {
+            let session = self.clone();
+            dom::later(ADDRESS_MILLIS, move || {
+                session.0.address_asked.set(false);
+                session.write_address();
+            });
+        }
     }
 
     /// Keeps the address's fragment in step with the setup, without new entries in the history.
@@ -245,9 +260,7 @@ impl Session {
                     self.0.files.borrow_mut().remove(&id);
                     self.0.embeddings.borrow_mut().remove(&id);
                 }
-                for address in addresses {
-                    let _ = Url::revoke_object_url(&address);
-                }
+                self.revoke(addresses);
             }
             Effect::Restore { job, image } => match self.0.embeddings.borrow().get(&image) {
                 // a copy: what is transferred is gone here, and the next worker may need it again
@@ -266,6 +279,17 @@ impl Session {
             Effect::ScoreFile { job, image } => self.score_file(job, image),
             Effect::SendFrame { job } => self.send_frame(job),
         }
+    }
+
+    /// Gives thumbnails back to the browser, some at a time: each is a word with another process.
+    fn revoke(&self, addresses: Vec<Rc<str>>) {
+        spawn_local(async move {
+            let mut slice = dom::Slice::begin();
+            for address in addresses {
+                let _ = Url::revoke_object_url(&address);
+                slice.breathe().await;
+            }
+        });
     }
 
     /// Reads files one after the other, so that they leave in order of arrival.
