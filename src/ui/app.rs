@@ -20,6 +20,7 @@ use super::components::toolbar::Toolbar;
 use super::hooks::samples::{self, use_samples};
 use super::hooks::session::{Session, use_session};
 use super::hooks::{dom, intake};
+use crate::app_state::view::Filter;
 use crate::app_state::{Action, Model};
 use crate::protocol::{ImageId, Setup};
 
@@ -81,6 +82,12 @@ pub fn App() -> Html {
     let default = state.ready().map(|m| (m.entry.threshold, m.entry.threshold_source.clone()));
     let details = (*opened).and_then(|id| state.picture(id).cloned()).filter(|p| !p.removed && p.outcome().is_some());
     let idle = counts.all == 0 && state.camera.is_none();
+    let visible = state.visible();
+    let nothing = (counts.all > 0 && visible.is_empty()).then(|| match state.filter {
+        Filter::Odd => format!("No picture is odd: no score is above {threshold}."),
+        Filter::Normal => format!("No picture is normal: no score is {threshold} or less."),
+        Filter::Failed | Filter::All => "No picture has failed.".to_owned(),
+    });
     let trouble = match &state.model {
         Model::Failed(message) if *drawer != Some(Drawer::Model) => Some(message.clone()),
         _ => None,
@@ -126,7 +133,14 @@ pub fn App() -> Html {
                     if idle {
                         <Empty samples={(*samples).clone()} {on_sample} on_all={on_all_samples} />
                     } else {
-                        <Grid session={session.clone()} pictures={Same(Rc::new(state.visible()))} {threshold} {on_open} />
+                        if let Some(nothing) = nothing {
+                            <p class="nothing">{nothing}{" "}
+                                <button type="button" class="small" onclick={session_action(&session, || Action::SetFilter(Filter::All))}>
+                                    {format!("Show all {}", counts.all)}
+                                </button>
+                            </p>
+                        }
+                        <Grid session={session.clone()} pictures={Same(Rc::new(visible))} {threshold} {on_open} />
                     }
                 </section>
                 <aside>

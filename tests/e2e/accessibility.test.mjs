@@ -48,6 +48,8 @@ describe("accessibility", () => {
         );
         await person.settled(3);
         await narrow("results");
+        const { bottom, height } = await page.evaluate(() => ({ bottom: document.querySelector('[data-testid="threshold"]').getBoundingClientRect().bottom, height: innerHeight }));
+        assert.ok(bottom <= height, `the decision stays in sight: the threshold ends at ${bottom} of ${height} px`);
         assert.deepEqual(await findings(page), [], "with results");
         await person.openDetails("one.png");
         await narrow("details");

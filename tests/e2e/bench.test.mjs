@@ -185,6 +185,10 @@ describe("the bench", () => {
       await person.setThreshold(0);
       await person.filterBy("normal");
       await person.until("nothing is left by the filter", () => document.querySelectorAll('[data-testid="result"]').length === 0);
+      // a filter without a match says why, and the way back
+      await page.getByText("No picture is normal: no score is 0 or less.").waitFor();
+      await page.getByRole("button", { name: "Show all 3" }).click();
+      await person.until("all are there again", () => document.querySelectorAll('[data-testid="result"]').length === 3);
       await person.filterBy("odd");
       await person.until("all are odd", () => document.querySelectorAll('[data-testid="result"]').length === 3);
       await person.filterBy("all");

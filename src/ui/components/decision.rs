@@ -29,6 +29,12 @@ pub struct DecisionProps {
 #[component]
 pub fn Decision(props: &DecisionProps) -> Html {
     let dragging = use_mut_ref(|| false);
+    // on a phone the decision is a strip at the bottom of the screen until it is unfolded
+    let unfolded = use_state(|| false);
+    let unfold = {
+        let unfolded = unfolded.clone();
+        Callback::from(move |_: MouseEvent| unfolded.set(!*unfolded))
+    };
     let set = {
         let session = props.session.clone();
         move |t: f32| session.act(Action::SetThreshold(Some((t.clamp(0.0, 1.0) * 1000.0).round() / 1000.0)))
@@ -100,8 +106,11 @@ pub fn Decision(props: &DecisionProps) -> Html {
         counts.normal, counts.odd, props.threshold
     );
     html! {
-        <section class="panel" aria-label="Decision">
+        <section class={classes!("panel", "decision", (counts.all > 0).then_some("docked"), unfolded.then_some("unfolded"))}
+            aria-label="Decision">
             <h2>{"Decision"}</h2>
+            <button type="button" class="quiet unfold" aria-expanded={unfolded.to_string()} aria-label="All about the decision"
+                onclick={unfold}>{if *unfolded { "▾" } else { "▴" }}</button>
             <svg ref={plot} class="histogram" data-testid="histogram" viewBox="0 0 320 132" role="img" aria-label={summary}
                 {onpointerdown} {onpointermove} onpointerup={onpointerup.clone()} onpointercancel={onpointerup}>
                 <rect class="catch" width="320" height="132" />

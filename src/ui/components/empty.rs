@@ -22,7 +22,10 @@ pub fn Empty(props: &EmptyProps) -> Html {
     }
     html! {
         <div class="empty" data-testid="empty">
-            <p class="lead">{"Drop pictures or a folder anywhere, paste, or use the camera."}</p>
+            <p class="lead">
+                <span class="by-mouse">{"Drop pictures or a folder anywhere, paste, or use the camera."}</span>
+                <span class="by-touch">{"Add pictures, or use the camera."}</span>
+            </p>
             <p class="near">{"Each gets a score from 0 (normal) to 1 (odd) by how well it fits what you call normal above."}</p>
             if !props.samples.is_empty() {
                 <p class="near">{"Nothing at hand? Take one of ours:"}</p>
