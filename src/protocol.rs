@@ -523,6 +523,13 @@ pub struct MethodInfo {
     pub threshold: Option<f32>,
 }
 
+impl ModelInfo {
+    /// The methods that words alone are enough for. The others learn from examples, which the page does not take yet.
+    pub fn methods_by_words(&self) -> impl Iterator<Item = &MethodInfo> {
+        self.methods.iter().filter(|m| m.needs.met_by(0, 0) && !m.needs.training)
+    }
+}
+
 /// What a method must be given before it can score.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Needs {

@@ -772,11 +772,11 @@ impl State {
                 }
                 let id = model.entry.id.clone();
                 self.say(format!("The model {} is ready.", model.entry.name));
-                if !model.methods.iter().any(|m| m.id == self.setup.method)
-                    && let Some(first) = model.methods.first()
+                if !model.methods_by_words().any(|m| m.id == self.setup.method)
+                    && let Some(first) = model.methods_by_words().next()
                 {
                     self.notices.push(format!(
-                        "The method “{}” is not known here; {} is used instead.",
+                        "The method “{}” is not offered here; {} is used instead.",
                         self.setup.method, first.name
                     ));
                     self.setup.method = first.id.clone();

@@ -474,6 +474,20 @@ fn a_model_that_is_not_here_is_replaced_by_the_standard_one() {
     assert!(b.state.ready().is_some());
 }
 
+/// A link may name a method that learns: the page takes no examples, so it cannot be asked for.
+#[test]
+fn a_method_that_must_learn_is_not_offered() {
+    let mut b = Bench::default();
+    b.act(Action::OpenLink("normal=cat&method=bce".into()));
+    b.act(Action::WorkerAlive);
+    let mut model = info("mini");
+    let needs = Needs { normal_examples: 1, outlier_examples: 1, training: true, ..Needs::default() };
+    model.methods.push(MethodInfo { id: "bce".into(), needs, ..model.methods[0].clone() });
+    b.event(Event::Ready { job: b.last_job(), model });
+    assert_eq!(b.state.setup.method, "zero-shot");
+    assert!(b.state.notices.iter().any(|n| n.contains("bce")), "{:?}", b.state.notices);
+}
+
 #[test]
 fn loading_estimates_the_time_left() {
     let mut b = Bench::default();

@@ -187,7 +187,7 @@ pub fn exp(x: f32) -> f32 {
     let p = 0.008_312_521;
     let p = p * r + 0.041_890_16;
     let p = p * r + 0.166_671_15;
-    let p = p * r + 0.499_992_32;
+    let p = p * r + 0.499_992_3;
     let p = p * r + 1.0;
     let p = p * r + 1.0;
     let power = shifted.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127) << 23;

@@ -197,7 +197,7 @@ fn MethodSelect(props: &MethodSelectProps) -> Html {
     html! {
         <label class="method" title={explanation}>{"Method "}
             <select data-testid="method" {onchange}>
-                {for model.methods.iter().map(|m| html! {
+                {for model.methods_by_words().map(|m| html! {
                     <option value={m.id.clone()} selected={m.id == props.method}>{m.name.clone()}</option>
                 })}
             </select>
