@@ -32,7 +32,7 @@ fn peak(rounds: usize, seed: i32) -> i32 {
 }
 
 fn run(weights: &[i8], activations: &[i16], k: usize, sums: &mut [i32]) {
-    assert!(weights.len() == NR * k && k % 2 == 0, "a panel is NR x k bytes");
+    assert!(weights.len() == NR * k && k.is_multiple_of(2), "a panel is NR x k bytes");
     for (tile, sums) in activations.chunks_exact(MR * k).zip(sums.chunks_exact_mut(MR * NR)) {
         // SAFETY: the panel holds NR * k bytes (asserted), the tile MR * k numbers and `sums` MR * NR (their chunks).
         unsafe { tile_product(weights.as_ptr(), tile.as_ptr(), k, sums.as_mut_ptr()) };

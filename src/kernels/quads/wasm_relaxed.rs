@@ -62,7 +62,7 @@ const UNROLL: usize = 2;
 
 fn into_i16(panel: Panel<'_>, activations: &[u8], sums: &mut [i32]) {
     let Panel { steps, starts, k, .. } = panel;
-    assert!(steps.len() == NR * k && k % GROUP == 0 && starts.len() == k / GROUP * STARTS, "a panel is NR x k bytes");
+    assert!(steps.len() == NR * k && k.is_multiple_of(GROUP) && starts.len() == k / GROUP * STARTS, "a panel is NR x k bytes");
     for (tile, sums) in activations.chunks_exact(MR * k).zip(sums.chunks_exact_mut(MR * NR)) {
         // SAFETY: the panel holds NR * k bytes and k / GROUP * STARTS starts (asserted), the tile MR * k bytes and `sums` MR * NR
         // numbers (their chunks).
@@ -114,7 +114,7 @@ unsafe fn tile_into_i16(w: *const i8, starts: *const i16, a: *const u8, k: usize
 
 fn into_i32(panel: Panel<'_>, activations: &[u8], sums: &mut [i32]) {
     let Panel { steps, offsets, k, .. } = panel;
-    assert!(steps.len() == NR * k && k % QUAD == 0 && offsets.len() == NR, "a panel is NR x k bytes");
+    assert!(steps.len() == NR * k && k.is_multiple_of(QUAD) && offsets.len() == NR, "a panel is NR x k bytes");
     for (tile, sums) in activations.chunks_exact(MR * k).zip(sums.chunks_exact_mut(MR * NR)) {
         // SAFETY: the panel holds NR * k bytes and NR offsets (asserted), the tile MR * k bytes and `sums` MR * NR numbers (their
         // chunks).
