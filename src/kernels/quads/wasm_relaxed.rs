@@ -62,7 +62,10 @@ const UNROLL: usize = 2;
 
 fn into_i16(panel: Panel<'_>, activations: &[u8], sums: &mut [i32]) {
     let Panel { steps, starts, k, .. } = panel;
-    assert!(steps.len() == NR * k && k.is_multiple_of(GROUP) && starts.len() == k / GROUP * STARTS, "a panel is NR x k bytes");
+    assert!(
+        steps.len() == NR * k && k.is_multiple_of(GROUP) && starts.len() == k / GROUP * STARTS,
+        "a panel is NR x k bytes"
+    );
     for (tile, sums) in activations.chunks_exact(MR * k).zip(sums.chunks_exact_mut(MR * NR)) {
         // SAFETY: the panel holds NR * k bytes and k / GROUP * STARTS starts (asserted), the tile MR * k bytes and `sums` MR * NR
         // numbers (their chunks).
