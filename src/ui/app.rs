@@ -37,7 +37,9 @@ pub fn App() -> Html {
     let session = use_session();
     let samples = use_samples();
     let drawer = use_state(|| None::<Drawer>);
-    let opened = use_state(|| None::<ImageId>);
+    // the picture in the dialog, and which opening this is: the word that a dialog was closed comes late, and another may be
+    // open by then
+    let opened = use_state(|| None::<(ImageId, u32)>);
     let dropping = use_drop(&session);
     use_keys(&session, drawer.setter());
 
@@ -45,24 +47,34 @@ pub fn App() -> Html {
         let drawer = drawer.clone();
         Callback::from(move |wanted: Drawer| drawer.set((*drawer != Some(wanted)).then_some(wanted)))
     };
+    let openings = use_mut_ref(|| 0_u32);
     let on_open = {
-        let opened = opened.setter();
-        use_callback((), move |id: ImageId, ()| opened.set(Some(id)))
+        let (opened, openings) = (opened.setter(), openings.clone());
+        use_callback((), move |id: ImageId, ()| {
+            let mut opening = openings.borrow_mut();
+            *opening += 1;
+            opened.set(Some((id, *opening)));
+        })
     };
     let on_close = {
-        let opened = opened.setter();
-        use_callback((), move |(), ()| opened.set(None))
+        let (opened, openings) = (opened.setter(), openings.clone());
+        use_callback((), move |closed: u32, ()| {
+            if closed == *openings.borrow() {
+                opened.set(None);
+            }
+        })
     };
     let on_step = {
         let (session, opened) = (session.clone(), opened.clone());
         Callback::from(move |forward: bool| {
             let visible: Vec<ImageId> =
                 session.state().visible().iter().filter(|p| p.outcome().is_some()).map(|p| p.id).collect();
-            let at = (*opened).and_then(|id| visible.iter().position(|v| *v == id));
+            let Some((now, opening)) = *opened else { return };
+            let at = visible.iter().position(|v| *v == now);
             let next = at
                 .and_then(|i| if forward { visible.get(i + 1) } else { i.checked_sub(1).and_then(|i| visible.get(i)) });
             if let Some(next) = next {
-                opened.set(Some(*next));
+                opened.set(Some((*next, opening)));
             }
         })
     };
@@ -80,7 +92,9 @@ pub fn App() -> Html {
     let counts = state.counts();
     let model = same_model(state.ready());
     let default = state.ready().map(|m| (m.entry.threshold, m.entry.threshold_source.clone()));
-    let details = (*opened).and_then(|id| state.picture(id).cloned()).filter(|p| !p.removed && p.outcome().is_some());
+    let details = (*opened)
+        .and_then(|(id, opening)| Some((state.picture(id)?.clone(), opening)))
+        .filter(|(p, _)| !p.removed && p.outcome().is_some());
     let idle = counts.all == 0 && state.camera.is_none();
     let visible = state.visible();
     let nothing = (counts.all > 0 && visible.is_empty()).then(|| match state.filter {
@@ -150,8 +164,8 @@ pub fn App() -> Html {
             </main>
             <p class="visually-hidden" role="status" aria-live="polite" data-testid="status">{&*state.status}</p>
             if *dropping { <div class="dropping" aria-hidden="true"><p>{"Drop to score"}</p></div> }
-            if let Some(picture) = details {
-                <Details picture={Same(picture)} {threshold} canvas_noise={state.canvas_noise} {on_close} {on_step} />
+            if let Some((picture, opening)) = details {
+                <Details key={opening} {opening} picture={Same(picture)} {threshold} canvas_noise={state.canvas_noise} {on_close} {on_step} />
             }
         </>
     }

@@ -220,6 +220,17 @@ describe("the bench", () => {
       await person.screenshot("details-wide");
       await page.keyboard.press("Escape");
       await dialog.waitFor({ state: "hidden" });
+      // opened again before the page is told that it was closed
+      await page.evaluate(() => {
+        const open = () => document.querySelector('[data-testid="result"] [data-act="open"]').click();
+        open();
+        setTimeout(() => {
+          document.querySelector("dialog").close();
+          open();
+        }, 300);
+      });
+      await page.waitForTimeout(800);
+      assert.ok(await dialog.isVisible(), "the second opening stays");
     });
   });
 

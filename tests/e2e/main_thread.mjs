@@ -10,7 +10,8 @@ const MARK = "oddlens-measured";
 const CATEGORIES = ["disabled-by-default-devtools.timeline", "devtools.timeline", "blink.user_timing", "toplevel"];
 
 /// Runs `body` and answers the tasks of the page's main thread meanwhile, the costliest first:
-/// [{cpu, wall, what}], both in milliseconds; `what` names the costliest parts. `path` keeps the whole trace.
+/// [{cpu, wall, what, event}], both in milliseconds; `what` names the costliest parts, `event(type)` answers the processor time
+/// of the page's own answer to such an event. `path` keeps the whole trace.
 export async function tasks(browser, page, body, path) {
   await browser.startTracing(page, { categories: CATEGORIES, path });
   let trace;
@@ -34,6 +35,7 @@ export async function tasks(browser, page, body, path) {
     .map((run) => ({
       cpu: (run.tdur ?? run.dur) / 1000,
       wall: run.dur / 1000,
+      event: (type) => Math.max(0, ...parts.filter((e) => e.name === "EventDispatch" && e.args?.data?.type === type && e.ts >= run.ts && e.ts + e.dur <= run.ts + run.dur).map(({ tdur }) => tdur / 1000)),
       get what() {
         const inside = parts.filter((e) => e.ts >= run.ts && e.ts + e.dur <= run.ts + run.dur && e.dur > 1000);
         return inside.sort((a, b) => b.dur - a.dur).slice(0, 6).map(({ name, args, dur, tdur }) =>

@@ -2,12 +2,12 @@
 // page never holds its main thread for more than 50 ms.
 
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { host, launch, scratch, visit } from "./harness.mjs";
-import { awake } from "./main_thread.mjs";
+import { awake, LIMIT, tasks } from "./main_thread.mjs";
 import * as pictures from "./pictures.mjs";
 
 const some = (count) => Array.from({ length: count }, (_, i) => ({ name: `many-${String(i).padStart(4, "0")}.png`, bytes: pictures.blob(i, 64) }));
@@ -161,6 +161,28 @@ test(`whatever is done with ${all} pictures, the page is never held up for more 
       await rescored("all scores follow in the new worker", old);
     });
     lines.forEach((line) => t.diagnostic(line));
+  });
+});
+
+test("a folder of 1,000 files is taken in without holding the page up, in the order of their numbers", async (t) => {
+  const browser = await launch();
+  t.after(() => browser.close());
+  const { url } = await host(t);
+  const folder = join(scratch(t), "shelf");
+  mkdirSync(folder);
+  for (let i = 0; i < 1000; i++) writeFileSync(join(folder, `p${(i * 7) % 1000}.png`), pictures.blob(i % 10, 32));
+  await visit(browser, url, {}, async (person, page) => {
+    const all = await tasks(browser, page, async () => {
+      await page.locator("input[webkitdirectory]").setInputFiles(folder);
+      await person.until("1,000 cards", () => document.querySelectorAll('[data-testid="result"]').length === 1000);
+    });
+    // the browser makes its own list of the files in one go, before it tells the page
+    const own = all.map((task) => task.event("change") || task.cpu);
+    assert.ok(all.some((task) => task.event("change")), "the page was told of the files");
+    assert.ok(Math.max(...own) <= LIMIT, `the longest task is ${Math.max(...own)} ms of processor time: ${all[0].what}`);
+    t.diagnostic(`longest task of the page ${Math.max(...own).toFixed(1)} ms of processor time; with the browser's own work ${all[0].cpu.toFixed(1)} ms`);
+    const names = await page.evaluate(() => [...document.querySelectorAll('[data-testid="result"]')].map((card) => card.dataset.name));
+    assert.deepEqual(names, Array.from({ length: 1000 }, (_, i) => `shelf/p${i}.png`));
   });
 });
 

@@ -60,6 +60,8 @@ pub fn Card(props: &CardProps) -> Html {
 
 fn contents(props: &CardProps, name: &AttrValue) -> Html {
     let p = &*props.picture;
+    // of a path its end tells files apart, and there is room for little more
+    let file = AttrValue::from(p.name.rsplit('/').next().unwrap_or_default().to_owned());
     let tabindex = if props.current { "0" } else { "-1" };
     let image = match &p.thumbnail {
         Some(address) => html! {
@@ -73,7 +75,7 @@ fn contents(props: &CardProps, name: &AttrValue) -> Html {
             html! {
                 <div class="open">
                     {image}
-                    <div class="foot"><span class="near name">{name.clone()}</span><span class="near">{what}</span></div>
+                    <div class="foot"><span class="near name" title={name.clone()}>{file}</span><span class="near">{what}</span></div>
                 </div>
             }
         }
@@ -81,7 +83,7 @@ fn contents(props: &CardProps, name: &AttrValue) -> Html {
             <div class="open">
                 <div class="foot">
                     <b class="bad">{"✕ not scored"}</b>
-                    <div class="near name">{name.clone()}</div>
+                    <div class="near name" title={name.clone()}>{file}</div>
                     <div class="why" title={message.to_string()}>{&**message}</div>
                     <button type="button" class="small" data-testid="retry" data-act="retry" {tabindex}>{"Try again"}</button>
                 </div>
@@ -102,7 +104,7 @@ fn contents(props: &CardProps, name: &AttrValue) -> Html {
                             <span class="score">{format!("{value:.2}")}</span>
                             <span class="verdict">{verdict(odd)}</span>
                         </span>
-                        <span class="near name" title={name.clone()}>{name.clone()}</span>
+                        <span class="near name" title={name.clone()}>{file}</span>
                         <span class="near">{format!("nearest: {nearest}")}</span>
                         {meter(value, props.threshold)}
                     </span>

@@ -14,7 +14,9 @@ pub struct DetailsProps {
     pub picture: Same<Picture>,
     pub threshold: f32,
     pub canvas_noise: bool,
-    pub on_close: Callback<()>,
+    /// Told with `opening` when the dialog is closed.
+    pub on_close: Callback<u32>,
+    pub opening: u32,
     /// Go on to the next (or, for false, the one before).
     pub on_step: Callback<bool>,
 }
@@ -34,7 +36,8 @@ pub fn Details(props: &DetailsProps) -> Html {
     let Some(outcome) = p.outcome() else { return html! {} };
     let score = &outcome.score;
     let odd = score.is_anomalous(props.threshold);
-    let onclose = props.on_close.reform(|_: Event| ());
+    let opening = props.opening;
+    let onclose = props.on_close.reform(move |_: Event| opening);
     // a click beside the dialog's content lands on the dialog itself
     let onclick = {
         let dialog = dialog.clone();

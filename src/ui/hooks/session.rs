@@ -26,6 +26,8 @@ const WATCH_MILLIS: u32 = 5_000;
 const WATCH_LOOKS: u32 = 12;
 /// Before a worker is started again, so that a broken one does not spin.
 const RESPAWN_MILLIS: u32 = 250;
+/// Files that are announced together when many arrive: the first shall be scored soon.
+const ADDED_AT_ONCE: usize = 200;
 /// From a change of the setup to the address that says it.
 const ADDRESS_MILLIS: u32 = 350;
 
@@ -52,6 +54,8 @@ struct Inner {
     address_asked: Cell<bool>,
     silent_looks: Cell<u32>,
     frame_source: RefCell<Option<FrameSource>>,
+    to_add: RefCell<VecDeque<(String, File)>>,
+    adding: Cell<bool>,
     to_read: RefCell<VecDeque<(JobId, ImageId)>>,
     reading: Cell<bool>,
     /// The fragment as we last wrote it, to tell our own changes from a person's.
@@ -82,6 +86,8 @@ impl Session {
             address_asked: Cell::new(false),
             silent_looks: Cell::new(0),
             frame_source: RefCell::new(None),
+            to_add: RefCell::default(),
+            adding: Cell::new(false),
             to_read: RefCell::default(),
             reading: Cell::new(false),
             fragment: RefCell::default(),
@@ -144,11 +150,38 @@ impl Session {
         }
     }
 
-    /// Adds files in this order under these names.
+    /// Adds files under these names, in this order and behind those that were given before. Little by little: a browser asks
+    /// the disk for each file's size and waits for the answer.
     pub fn add_files(&self, files: Vec<(String, File)>) {
+        self.0.to_add.borrow_mut().extend(files);
+        if !self.0.adding.replace(true) {
+            let session = self.clone();
+            spawn_local(async move {
+                let mut slice = dom::Slice::begin();
+                loop {
+                    let mut portion = Vec::new();
+                    while portion.len() < ADDED_AT_ONCE {
+                        let Some((name, file)) = session.0.to_add.borrow_mut().pop_front() else { break };
+                        portion.push((name, file.size() as u64, file));
+                        slice.breathe().await;
+                    }
+                    if portion.is_empty() {
+                        break;
+                    }
+                    session.add_portion(portion);
+                }
+                session.0.adding.set(false);
+            });
+        }
+    }
+
+    fn add_portion(&self, files: Vec<(String, u64, File)>) {
+        let mut described = Vec::with_capacity(files.len());
         let first = self.state().next_image().0;
-        let described = files.iter().map(|(name, file)| (name.clone(), file.size() as u64)).collect();
-        self.0.files.borrow_mut().extend((first..).map(ImageId).zip(files.into_iter().map(|(_, file)| file)));
+        for (id, (name, bytes, file)) in (first..).map(ImageId).zip(files) {
+            described.push((name, bytes));
+            self.0.files.borrow_mut().insert(id, file);
+        }
         self.act(Action::AddPictures(described));
     }
 
