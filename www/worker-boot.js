@@ -20,7 +20,8 @@ try {
   if (asked) {
     if (!['plain', 'relaxed'].includes(asked)) throw new Error(`variant: expected plain or relaxed, got ${asked}`);
     if (relaxed && !self.hasRelaxedSimd) throw new Error('this browser has no relaxed SIMD');
-    postMessage([JSON.stringify({ Variant: asked }), [], null]);
+    // only the bench listens for this
+    if (self.name === 'oddlens-bench') postMessage([JSON.stringify({ Variant: asked }), [], null]);
   }
   await start(relaxed ? 'worker-relaxed' : 'worker');
 } catch (error) {
