@@ -40,9 +40,10 @@
 //! `score` -> `Event::Scored` -> `app_state`, which drops stale answers -> the card shows it. `oddlens score` enters at `engine`.
 //!
 //! # Journey of a label
-//! `ui` -> `Request::Label` and `Request::Fit` -> `engine::learning` (the queue, worked off in slices between messages) -> `train`
-//! (a fit on all examples, then one for each fold) -> `Event::Fitted`, and `Event::Rescored` if the method is in force ->
-//! `Request::Evaluate` -> `metrics` -> `Event::Evaluated`. `cargo run --release --example heads` measures the heads.
+//! `ui` -> `app_state::learning` (by hand, or from the folder's name) -> `Request::Label` and `Request::Fit` ->
+//! `engine::learning` (the queue, worked off in slices between messages) -> `train` (a fit on all examples, then one for each
+//! fold) -> `Event::Fitted`, and `Event::Rescored` if the method is in force -> `Request::Evaluate` -> `metrics` ->
+//! `Event::Evaluated`. `cargo run --release --example heads` measures the heads.
 //!
 //! # Recipes
 //! * A scoring method: one file in `score/`, one line in `METHODS`, an example worked by hand. A trained one has a `Loss`, too:

@@ -62,8 +62,9 @@ pub enum Request {
     /// Train methods on the examples, and cross-validate them. Answered by [`Event::Learning`] (several), one [`Event::Fitted`]
     /// for each method, [`Event::LearningEnded`]; where a method is the one in force, [`Event::Rescored`] follow.
     Fit { job: JobId, methods: Vec<String>, seed: u64 },
-    /// Compare methods (of none: all that are ready) on the labelled pictures. Answered by [`Event::Evaluated`].
-    Evaluate { job: JobId, methods: Vec<String> },
+    /// Compare methods (of none: all that are ready) on the labelled pictures; those of `detail` with pictures and curves.
+    /// Answered by [`Event::Evaluated`].
+    Evaluate { job: JobId, methods: Vec<String>, detail: Vec<String> },
     /// The few-shot curve. Answered by [`Event::Curve`] (several, each with all points so far) and [`Event::LearningEnded`].
     Curve { job: JobId, methods: Vec<String>, sizes: Vec<usize>, draws: usize, seed: u64 },
     /// Which single outlier teaches a method most? Answered by [`Event::Search`] (several) and [`Event::LearningEnded`].
@@ -287,7 +288,7 @@ pub enum Outcome {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     pub method: String,
-    /// Every picture that it can score, labelled or not.
+    /// Every picture that it can score, labelled or not; none where no detail was asked for.
     pub pictures: Vec<Judged>,
     /// Measures on labelled pictures that it did not learn from, or one line saying why there are none.
     pub measures: Result<Measures, String>,
@@ -327,9 +328,9 @@ pub struct Measures {
     pub average_precision: f64,
     /// False-alarm rate where 95 % of the outliers are found.
     pub false_alarm_rate_at_95: f64,
-    /// From (0, 0) to (1, 1).
+    /// From (0, 0) to (1, 1); empty where no detail was asked for.
     pub roc: Vec<RocPoint>,
-    /// By rising recall.
+    /// By rising recall; empty where no detail was asked for.
     pub precision_recall: Vec<PrPoint>,
 }
 

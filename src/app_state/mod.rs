@@ -6,6 +6,7 @@
 
 pub mod camera;
 pub mod export;
+pub mod learning;
 pub mod permalink;
 pub mod picture;
 pub mod presets;
@@ -15,8 +16,11 @@ pub mod window;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use crate::protocol::{Entry, EntryKind, Event, ImageId, JobId, ModelEntry, ModelInfo, Note, Request, Setup, Stage};
+use crate::protocol::{
+    Entry, EntryKind, Event, ImageId, JobId, Kind, ModelEntry, ModelInfo, Note, Request, Role, Setup, Stage,
+};
 use camera::Camera;
+use learning::{Lab, Lesson};
 use picture::{Outcome, Phase, Picture};
 use view::{Filter, Sort};
 
@@ -70,6 +74,8 @@ pub struct State {
     pub notices: Vec<String>,
     /// How far the present queue is.
     pub batch: Batch,
+    /// Labels and what is learned from them.
+    pub lab: Lab,
     setup_job: JobId,
     scored_model: Option<String>,
     undo: Vec<Undo>,
@@ -123,6 +129,8 @@ pub struct Batch {
 enum Undo {
     Pictures(Vec<ImageId>),
     Setup(Setup, String),
+    /// What was said by hand, and roles, before.
+    Labels(Vec<(ImageId, Option<Option<Kind>>, Role)>, String),
 }
 
 /// A request that the worker has not answered; the oldest is the one it is busy with.
@@ -139,6 +147,10 @@ enum Asked {
     Score(ImageId),
     Restore(ImageId),
     Frame,
+    /// The rate, as bits.
+    Advice(u64),
+    Head,
+    SavedHead,
 }
 
 /// What happens to the page.
@@ -165,8 +177,10 @@ pub enum Action {
     SetThreshold(Option<f32>),
     SetSort(Sort),
     SetFilter(Filter),
-    /// Files arrived: name (path) and bytes of each. They get the ids from [`State::next_image`] on.
-    AddPictures(Vec<(String, u64)>),
+    /// Files arrived: name (path) and bytes of each, and what they are if somebody said so. They get the ids from
+    /// [`State::next_image`] on.
+    AddPictures(Vec<(String, u64)>, Option<Kind>),
+    Learning(Lesson),
     Remove(Vec<ImageId>),
     /// Drop what is not scored yet.
     CancelQueue,
@@ -215,6 +229,8 @@ pub enum Effect {
     Restore { job: JobId, image: ImageId },
     /// Send the camera's present picture.
     SendFrame { job: JobId },
+    /// Send the head file that was picked last.
+    LoadHead { job: JobId },
     /// Stop fetching the model.
     CancelLoad,
     /// Files, thumbnails' addresses and embeddings of these are not needed any more.
@@ -243,6 +259,7 @@ impl Default for State {
             status: "".into(),
             notices: Vec::new(),
             batch: Batch::default(),
+            lab: Lab::default(),
             setup_job: JobId(0),
             scored_model: None,
             undo: Vec::new(),
@@ -269,9 +286,9 @@ impl State {
         }
     }
 
-    /// The threshold in use: the person's, else the model's, else one half.
+    /// The threshold in use: the person's, else the one that belongs to the method, else one half.
     pub fn threshold_in_use(&self) -> f32 {
-        self.threshold.or_else(|| self.ready().map(|m| m.entry.threshold)).unwrap_or(0.5)
+        self.threshold.unwrap_or_else(|| self.default_threshold().0)
     }
 
     /// One picture, removed or not.
@@ -289,18 +306,19 @@ impl State {
         self.undo.last().map(|u| match u {
             Undo::Pictures(ids) if ids.len() == 1 => "1 picture removed".into(),
             Undo::Pictures(ids) => format!("{} pictures removed", ids.len()),
-            Undo::Setup(_, what) => what.clone(),
+            Undo::Setup(_, what) | Undo::Labels(_, what) => what.clone(),
         })
     }
 
     /// Is a picture or frame in the worker's hands? Then silence means that something is wrong.
     pub fn awaits_answer(&self) -> bool {
-        self.outstanding.iter().any(|o| !matches!(o.what, Asked::Load))
+        self.outstanding.iter().any(|o| !matches!(o.what, Asked::Load)) || self.awaits_learning()
     }
 
     /// One step. `now`: milliseconds on the page's clock.
     pub fn update(&mut self, action: Action, now: f64) -> Vec<Effect> {
         let mut effects = Vec::new();
+        self.lab.now = now;
         self.step(action, now, &mut effects);
         self.pump(&mut effects);
         effects
@@ -353,6 +371,10 @@ impl State {
             }
             Action::SetMethod(method) => {
                 self.setup.method = method;
+                // its scores lie elsewhere
+                self.threshold = None;
+                self.lab.advice = None;
+                self.learning_changed(true);
                 self.ask_setup(effects);
             }
             Action::ResetPrompts => {
@@ -367,7 +389,8 @@ impl State {
             },
             Action::SetSort(sort) => self.sort = sort,
             Action::SetFilter(filter) => self.filter = filter,
-            Action::AddPictures(files) => self.add_pictures(files),
+            Action::AddPictures(files, kind) => self.add_pictures(files, kind),
+            Action::Learning(lesson) => self.take_lesson(lesson, effects),
             Action::Remove(ids) => self.remove(ids, effects),
             Action::CancelQueue => {
                 let ids = self.ids_where(|p| matches!(p.phase, Phase::Queued));
@@ -510,10 +533,12 @@ impl State {
         if self.ready().is_none() || self.worker != Worker::Alive {
             return;
         }
+        self.relabel();
         let job = self.job();
         self.setup_job = job;
         self.expect_answer(job, Asked::Setup);
-        effects.push(Effect::Ask(Request::Setup { job, setup: self.setup.clone() }));
+        let setup = Setup { method: self.method_in_use(), ..self.setup.clone() };
+        effects.push(Effect::Ask(Request::Setup { job, setup }));
     }
 
     fn add_classes(&mut self, text: &str, effects: &mut Vec<Effect>) {
@@ -562,7 +587,7 @@ impl State {
         }
     }
 
-    fn add_pictures(&mut self, files: Vec<(String, u64)>) {
+    fn add_pictures(&mut self, files: Vec<(String, u64)>, kind: Option<Kind>) {
         self.grow_batch(files.len());
         match files.len() {
             0 => return,
@@ -572,8 +597,11 @@ impl State {
         for (name, bytes) in files {
             let id = ImageId(self.next_image);
             self.next_image += 1;
-            self.pictures.push(Rc::new(Picture::new(id, &name, bytes)));
+            let mut picture = Picture::new(id, &name, bytes);
+            picture.by_hand = kind.map(Some);
+            self.pictures.push(Rc::new(picture));
         }
+        self.relabel();
     }
 
     fn grow_batch(&mut self, by: usize) {
@@ -603,6 +631,7 @@ impl State {
             }
         }
         if !gone.is_empty() {
+            self.relabel();
             self.say(match gone.len() {
                 1 => "Picture removed.".to_owned(),
                 n => format!("{n} pictures removed."),
@@ -653,6 +682,11 @@ impl State {
                     }
                 }
                 self.grow_batch(waiting);
+                self.relabel();
+                self.say("Taken back.");
+            }
+            Some(Undo::Labels(before, _)) => {
+                self.take_back_labels(before);
                 self.say("Taken back.");
             }
         }
@@ -713,6 +747,7 @@ impl State {
         if self.in_force.is_none() {
             return;
         }
+        self.pump_learning(effects);
         let mut flying = self.outstanding.iter().filter(|o| matches!(o.what, Asked::Score(_))).count();
         if flying >= AHEAD {
             return;
@@ -772,7 +807,7 @@ impl State {
                 }
                 let id = model.entry.id.clone();
                 self.say(format!("The model {} is ready.", model.entry.name));
-                if !model.methods_by_words().any(|m| m.id == self.setup.method)
+                if !model.methods.iter().any(|m| m.id == self.setup.method)
                     && let Some(first) = model.methods_by_words().next()
                 {
                     self.notices.push(format!(
@@ -786,6 +821,10 @@ impl State {
                 self.scored_model = Some(id);
                 self.in_force = None;
                 self.to_restore.clear();
+                self.forget_told();
+                if other {
+                    self.forget_learned();
+                }
                 self.ask_setup(effects);
                 if other {
                     self.score_all_anew();
@@ -816,6 +855,7 @@ impl State {
                 if self.in_force.as_ref().is_none_or(|f| f.job < job) {
                     self.in_force = Some(InForce { job, entries: entries.into() });
                     self.notes = notes.into();
+                    self.learning_changed(true);
                 }
             }
             Event::SetupFailed { job, message } => {
@@ -826,7 +866,9 @@ impl State {
                 }
             }
             Event::Rescored { job, scores } => {
-                self.settle(job);
+                if matches!(self.settle(job), Some(Asked::Restore(_))) {
+                    self.learning_changed(false);
+                }
                 let Some(force) = self.in_force.as_ref().filter(|f| f.job <= job) else { return };
                 let entries = force.entries.clone();
                 for (id, score) in scores {
@@ -861,6 +903,9 @@ impl State {
                         effects.push(Effect::Discard { images: vec![], addresses: vec![old] });
                     }
                     self.count_one();
+                    if self.picture(image).is_some_and(|p| p.label.is_some()) {
+                        self.learning_changed(false);
+                    }
                     self.say_progress(image);
                 } else if let Some(address) = thumbnail {
                     effects.push(Effect::Discard { images: vec![], addresses: vec![address] });
@@ -886,8 +931,7 @@ impl State {
                 }
                 _ => {}
             },
-            // what is learned from labelled pictures: the page does not ask for it yet
-            Event::Labelled { .. }
+            learned @ (Event::Labelled { .. }
             | Event::Learning { .. }
             | Event::Fitted { .. }
             | Event::LearningEnded { .. }
@@ -897,7 +941,7 @@ impl State {
             | Event::Advised { .. }
             | Event::HeadSaved { .. }
             | Event::HeadLoaded { .. }
-            | Event::HeadFailed { .. } => {}
+            | Event::HeadFailed { .. }) => self.hear_learning(learned, effects),
         }
     }
 
@@ -947,11 +991,12 @@ impl State {
                         camera.forget(job);
                     }
                 }
-                Asked::Load | Asked::Setup | Asked::Restore(_) => {}
+                Asked::Load | Asked::Setup | Asked::Restore(_) | Asked::Advice(_) | Asked::Head | Asked::SavedHead => {}
             }
         }
         self.in_force = None;
         self.to_restore.clear();
+        self.bury_learning();
         if self.deaths >= if by_picture { MAX_DEATHS_BY_PICTURES } else { MAX_DEATHS } {
             let message = format!("The worker stopped {} times in a row ({how}).", self.deaths);
             self.say(message.as_str());

@@ -2,7 +2,8 @@
 
 use std::rc::Rc;
 
-use crate::protocol::{Entry, ImageId, JobId, PictureInfo, Score, Stage, Timings};
+use super::learning::folder_of;
+use crate::protocol::{Basis, Entry, ImageId, JobId, Kind, Label, PictureInfo, Role, Score, Stage, Timings};
 
 /// One picture that a person gave us.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,6 +18,28 @@ pub struct Picture {
     pub thumbnail: Option<Rc<str>>,
     /// Taken off the grid, but it can be brought back.
     pub removed: bool,
+    /// What the folders in its name say it is.
+    pub folder: Folder,
+    /// What a person says it is, which counts more; `Some(None)`: that its folder's word does not count.
+    pub by_hand: Option<Option<Kind>>,
+    pub role: Role,
+    /// What it is taken for.
+    pub label: Option<Label>,
+    /// What the engine was told.
+    pub told: Option<Label>,
+    /// How its score came about; `None` before the engine said so.
+    pub basis: Option<Basis>,
+}
+
+/// What folders say of a picture.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Folder {
+    #[default]
+    Nothing,
+    /// `normal/`, `anomalous/` and their like.
+    Says(Kind),
+    /// Named after a class, maybe.
+    Class(Rc<str>),
 }
 
 /// How far it is.
@@ -46,7 +69,21 @@ impl Outcome {
 
 impl Picture {
     pub fn new(id: ImageId, name: &str, bytes: u64) -> Self {
-        Self { id, name: name.into(), bytes, phase: Phase::Queued, thumbnail: None, removed: false }
+        let (folder, role) = folder_of(name);
+        Self {
+            id,
+            name: name.into(),
+            bytes,
+            phase: Phase::Queued,
+            thumbnail: None,
+            removed: false,
+            folder,
+            by_hand: None,
+            role,
+            label: None,
+            told: None,
+            basis: None,
+        }
     }
 
     pub fn outcome(&self) -> Option<&Rc<Outcome>> {

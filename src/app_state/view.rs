@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use super::State;
 use super::picture::{Phase, Picture};
+use crate::protocol::Kind;
 
 /// In which order pictures stand.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -101,14 +102,20 @@ impl State {
         shown
     }
 
-    /// How many scores fall into each of `bins` equal parts of 0 to 1; the last part includes 1.
-    pub fn histogram(&self, bins: usize) -> Vec<usize> {
-        let mut counts = vec![0; bins];
+    /// How many scores fall into each of `bins` equal parts of 0 to 1 (the last includes 1): of pictures without a label, labelled
+    /// normal, labelled outlier.
+    pub fn histogram(&self, bins: usize) -> Vec<[usize; 3]> {
+        let mut counts = vec![[0; 3]; bins];
         for p in self.pictures.iter().filter(|p| !p.removed) {
             if let Some(o) = p.outcome() {
                 // float to integer casts saturate, so a NaN or a negative score lands in the first part
                 let bin = (o.score.value * bins as f32) as usize;
-                counts[bin.min(bins - 1)] += 1;
+                let part = match p.label.map(|l| l.kind) {
+                    None => 0,
+                    Some(Kind::Normal) => 1,
+                    Some(Kind::Outlier) => 2,
+                };
+                counts[bin.min(bins - 1)][part] += 1;
             }
         }
         counts

@@ -44,6 +44,17 @@ impl Ready {
         }
     }
 
+    /// The same in short.
+    fn rate(&self, image: ImageId, embedding: &[f32]) -> Judged {
+        match self.learned_from.get(&image) {
+            Some(&Some((value, margin))) => Judged { image, value, margin, basis: Basis::CrossValidated },
+            _ => {
+                let (Score { value, margin, .. }, basis) = self.judge(image, embedding);
+                Judged { image, value, margin, basis }
+            }
+        }
+    }
+
     /// The score of what is no picture of the session.
     pub fn score(&self, embedding: &[f32]) -> Score {
         self.detector.score(embedding)
@@ -173,9 +184,11 @@ impl Learning {
         let pool = self.pool(kept, Role::Example, width);
         if let Some(trained) = self.trained.get(method.id) {
             let learned = &trained.ready.learned_from;
+            // outliers count only for methods that look at them
+            let outliers = if method.needs.outlier_examples > 0 { &pool.outliers[..] } else { &[] };
             let same = trained.from_file
-                || (learned.len() == pool.normal.len() + pool.outliers.len()
-                    && pool.normal.iter().chain(&pool.outliers).all(|i| learned.contains_key(i)));
+                || (learned.len() == pool.normal.len() + outliers.len()
+                    && pool.normal.iter().chain(outliers).all(|i| learned.contains_key(i)));
             let fits = !method.uses_texts() || same_texts(&trained.setup, prepared.setup());
             return if same && fits { Readiness::Ready } else { Readiness::Stale };
         }
@@ -216,13 +229,23 @@ impl Learning {
         Ok(Ready { detector, learned_from: pool.learned_from(method, validation.result()) })
     }
 
-    /// How methods compare on the labelled pictures: best AUROC first.
-    pub fn evaluate(&self, methods: &[String], kept: &Kept, prepared: &Prepared) -> Vec<Report> {
+    /// How methods compare on the labelled pictures, best AUROC first; those of `detail` with pictures and curves.
+    pub fn evaluate(&self, methods: &[String], detail: &[String], kept: &Kept, prepared: &Prepared) -> Vec<Report> {
         let asked = |m: &&'static Method| methods.is_empty() || methods.iter().any(|id| id == m.id);
         let mut reports: Vec<Report> = Vec::new();
         for method in METHODS.iter().filter(asked) {
             match self.ready(method, kept, prepared) {
-                Ok(ready) => reports.push(self.report(method, &ready, kept)),
+                Ok(ready) => {
+                    let mut report = self.report(method, &ready, kept);
+                    if !detail.iter().any(|id| id == method.id) {
+                        report.pictures.clear();
+                        if let Ok(measures) = &mut report.measures {
+                            measures.roc.clear();
+                            measures.precision_recall.clear();
+                        }
+                    }
+                    reports.push(report);
+                }
                 // whoever asks for none by name wants those that can be had
                 Err(_) if methods.is_empty() => {}
                 Err(message) => {
@@ -236,13 +259,7 @@ impl Learning {
     }
 
     fn report(&self, method: &'static Method, ready: &Ready, kept: &Kept) -> Report {
-        let pictures: Vec<Judged> = kept
-            .iter()
-            .map(|(&image, embedding)| {
-                let (score, basis) = ready.judge(image, embedding);
-                Judged { image, value: score.value, margin: score.margin, basis }
-            })
-            .collect();
+        let pictures: Vec<Judged> = kept.iter().map(|(&image, embedding)| ready.rate(image, embedding)).collect();
         let measured: Vec<(&Judged, bool)> = pictures
             .iter()
             .filter(|p| p.basis != Basis::Learned)
@@ -262,9 +279,9 @@ impl Learning {
         let mut values = Vec::new();
         for (&image, _) in self.labels.iter().filter(|(_, l)| l.kind == Kind::Normal) {
             let Some(embedding) = kept.get(&image) else { continue };
-            let (score, basis) = ready.judge(image, embedding);
-            if basis != Basis::Learned {
-                values.push(f64::from(score.value));
+            let judged = ready.rate(image, embedding);
+            if judged.basis != Basis::Learned {
+                values.push(f64::from(judged.value));
             }
         }
         let advice = metrics::conformal(&values, rate).map_err(|e| e.to_string())?;

@@ -111,11 +111,11 @@ impl Engine {
                     self.rescore(emit);
                 }
             }
-            Request::Evaluate { job, methods } => {
+            Request::Evaluate { job, methods, detail } => {
                 let reports = self
                     .in_force
                     .as_ref()
-                    .map_or_else(Vec::new, |f| self.learning.evaluate(&methods, &self.kept, &f.prepared));
+                    .map_or_else(Vec::new, |f| self.learning.evaluate(&methods, &detail, &self.kept, &f.prepared));
                 emit(Event::Evaluated { job, reports }.into());
             }
             Request::Advise { job, method, false_alarm_rate } => {

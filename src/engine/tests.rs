@@ -279,7 +279,8 @@ fn readiness(engine: &mut Engine, id: &str) -> Readiness {
 
 fn evaluate(engine: &mut Engine, methods: &[&str]) -> Vec<crate::protocol::Report> {
     let methods = methods.iter().map(|m| m.to_string()).collect();
-    let event = ask(engine, Request::Evaluate { job: JobId(70), methods }, vec![]).remove(0).message;
+    let detail = vec!["bce".into()];
+    let event = ask(engine, Request::Evaluate { job: JobId(70), methods, detail }, vec![]).remove(0).message;
     let Event::Evaluated { reports, .. } = event else { panic!("{event:?}") };
     reports
 }
@@ -326,6 +327,11 @@ fn fitting_evaluating_and_using_a_trained_method() {
     let measures = bce.measures.as_ref().expect("both kinds");
     assert_eq!((measures.normal, measures.outliers, measures.cross_validated, measures.auroc), (10, 10, 12, 1.0));
     assert!(measures.auroc_low < 1.0 && measures.roc.len() > 2 && measures.roc[0].threshold.is_none());
+    // the others' measures come without what is not asked for
+    let other = reports.iter().find(|r| r.method == "zero-shot").expect("ready");
+    let brief = other.measures.as_ref().expect("both kinds");
+    assert!(other.pictures.is_empty() && brief.roc.is_empty() && brief.precision_recall.is_empty());
+    assert_eq!((brief.normal, brief.outliers, brief.cross_validated), (10, 10, 0));
     let basis = |i: u32| bce.pictures.iter().find(|p| p.image == ImageId(i)).expect("kept").basis;
     assert_eq!((basis(1), basis(12), basis(7)), (Basis::CrossValidated, Basis::CrossValidated, Basis::Unseen));
 
@@ -344,6 +350,17 @@ fn fitting_evaluating_and_using_a_trained_method() {
     let events = fit(&mut engine, &["bce"]);
     assert!(events.iter().any(|e| matches!(e, Event::Rescored { job: JobId(80), .. })));
     assert_eq!(readiness(&mut engine, "bce"), Readiness::Ready);
+}
+
+/// Other outliers make a method stale that learned from outliers, and only such a one.
+#[test]
+fn what_is_not_looked_at_makes_nothing_stale() {
+    let mut engine = engine_with_labels();
+    fit(&mut engine, &["dsvdd", "bce"]);
+    assert_eq!(readiness(&mut engine, "dsvdd"), Readiness::Ready);
+    label(&mut engine, 17..=17, Kind::Outlier, Role::Example);
+    assert_eq!(readiness(&mut engine, "dsvdd"), Readiness::Ready);
+    assert_eq!(readiness(&mut engine, "bce"), Readiness::Stale);
 }
 
 #[test]

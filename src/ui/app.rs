@@ -6,22 +6,29 @@ use wasm_bindgen::JsCast;
 use web_sys::{ClipboardEvent, DragEvent};
 use yew::prelude::*;
 
+use super::components::advice::AdvicePanel;
 use super::components::camera::CameraCard;
+use super::components::comparison::Comparison;
 use super::components::decision::{BINS, Decision};
 use super::components::details::Details;
 use super::components::empty::Empty;
-use super::components::grid::Grid;
+use super::components::experiments::{CurvePanel, SearchPanel};
+use super::components::grid::{DRAGGED, Grid};
 use super::components::header::{Header, ModelPanel, session_action};
+use super::components::methods::Methods;
 use super::components::presets::Presets;
 use super::components::prompts::Prompts;
 use super::components::setup_bar::{SetupBar, same_model};
 use super::components::shared::Same;
+use super::components::shelves::{Shelves, shelf_kind};
 use super::components::toolbar::Toolbar;
+use super::components::tour::Tour;
 use super::hooks::samples::{self, use_samples};
 use super::hooks::session::{Session, use_session};
 use super::hooks::{dom, intake};
+use crate::app_state::learning::Lesson;
 use crate::app_state::view::Filter;
-use crate::app_state::{Action, Model};
+use crate::app_state::{Action, Model, State};
 use crate::protocol::{ImageId, Setup};
 
 /// The one panel that is unfolded below the setup.
@@ -40,6 +47,14 @@ pub fn App() -> Html {
     // the picture in the dialog, and which opening this is: the word that a dialog was closed comes late, and another may be
     // open by then
     let opened = use_state(|| None::<(ImageId, u32)>);
+    let touring = use_state(|| false);
+    let tour = {
+        let touring = touring.setter();
+        move |on: bool| {
+            let touring = touring.clone();
+            Callback::from(move |()| touring.set(on))
+        }
+    };
     let dropping = use_drop(&session);
     use_keys(&session, drawer.setter());
 
@@ -91,7 +106,8 @@ pub fn App() -> Html {
     let threshold = state.threshold_in_use();
     let counts = state.counts();
     let model = same_model(state.ready());
-    let default = state.ready().map(|m| (m.entry.threshold, m.entry.threshold_source.clone()));
+    let default = state.ready().map(|_| state.default_threshold());
+    let usable = state.ready().map(|m| m.methods.iter().filter(|m| state.can_use(m)).map(|m| m.id.clone()).collect());
     let details = (*opened)
         .and_then(|(id, opening)| Some((state.picture(id)?.clone(), opening)))
         .filter(|(p, _)| !p.removed && p.outcome().is_some());
@@ -123,12 +139,15 @@ pub fn App() -> Html {
             if let Model::Loading { received, total: Some(total), .. } = &state.model {
                 <progress class="loading" max={total.to_string()} value={received.to_string()} aria-label="Loading the model" />
             }
-            <SetupBar session={session.clone()} setup={state.setup.clone()} notes={Same(state.notes.clone())}
+            <SetupBar session={session.clone()} setup={state.setup.clone()} method={state.method_in_use()} usable={usable.unwrap_or_else(Vec::new)} notes={Same(state.notes.clone())}
                 error={state.setup_error.clone()} model={model.clone()} drawer={*drawer} {on_drawer} />
             if *drawer == Some(Drawer::Presets) { <Presets session={session.clone()} /> }
             if *drawer == Some(Drawer::Prompts) {
                 <Prompts session={session.clone()} setup={state.setup.clone()} model={model.clone()}
                     entries={state.in_force.as_ref().map(|f| Same(f.entries.clone()))} />
+            }
+            if *touring {
+                <Tour session={session.clone()} samples={(*samples).clone()} on_samples={on_all_samples.clone()} on_close={tour(false)} />
             }
             if !state.notices.is_empty() {
                 <div class="notices" role="status" data-testid="notice">
@@ -140,12 +159,12 @@ pub fn App() -> Html {
                 <section aria-label="Pictures" class="pictures">
                     <Toolbar session={session.clone()} {counts} batch={state.batch} sort={state.sort} filter={state.filter}
                         camera_on={state.camera.is_some()} has_samples={!samples.is_empty()} on_samples={on_all_samples.clone()}
-                        undoable={state.undoable()} />
+                        undoable={state.undoable()} lab_open={state.lab.open} />
                     if let Some(camera) = &state.camera {
                         <CameraCard session={session.clone()} camera={camera.clone()} {threshold} canvas_noise={state.canvas_noise} />
                     }
                     if idle {
-                        <Empty samples={(*samples).clone()} {on_sample} on_all={on_all_samples} />
+                        <Empty samples={(*samples).clone()} {on_sample} on_all={on_all_samples} on_tour={tour(true)} />
                     } else {
                         if let Some(nothing) = nothing {
                             <p class="nothing">{nothing}{" "}
@@ -154,20 +173,52 @@ pub fn App() -> Html {
                                 </button>
                             </p>
                         }
-                        <Grid session={session.clone()} pictures={Same(Rc::new(visible))} {threshold} {on_open} />
+                        <Grid session={session.clone()} pictures={Same(Rc::new(visible))} {threshold} on_open={on_open.clone()} />
                     }
                 </section>
                 <aside>
                     <Decision session={session.clone()} histogram={state.histogram(BINS)} {counts} {threshold}
                         chosen={state.threshold.is_some()} {default} />
+                    if state.lab.open { {lab(&session, &state, threshold, &on_open, tour(true))} }
                 </aside>
             </main>
             <p class="visually-hidden" role="status" aria-live="polite" data-testid="status">{&*state.status}</p>
             if *dropping { <div class="dropping" aria-hidden="true"><p>{"Drop to score"}</p></div> }
             if let Some((picture, opening)) = details {
-                <Details key={opening} {opening} picture={Same(picture)} {threshold} canvas_noise={state.canvas_noise} {on_close} {on_step} />
+                <Details key={opening} {opening} session={session.clone()} picture={Same(picture)} {threshold} canvas_noise={state.canvas_noise} {on_close} {on_step} />
             }
         </>
+    }
+}
+
+/// The panels on labels and learning.
+fn lab(session: &Session, state: &State, threshold: f32, on_open: &Callback<ImageId>, on_tour: Callback<()>) -> Html {
+    let counts = state.label_counts();
+    let (normal, outliers) =
+        (counts.normal_examples + counts.normal_judged, counts.outlier_examples + counts.outlier_judged);
+    let one_kind = match (normal, outliers) {
+        (0, 0) => Some("Label pictures of both kinds: then the ROC curve stands here."),
+        (0, _) => Some("No curve: only outliers are labelled. A normal picture or more is needed, too."),
+        (_, 0) => Some("No curve: only normal pictures are labelled. An outlier or more is needed, too."),
+        _ => None,
+    };
+    let Some(model) = state.ready() else { return html! {} };
+    let lab = &state.lab;
+    let method = state.method_info().map(|m| m.name.clone()).unwrap_or_default();
+    let report = lab.report(&state.method_in_use()).cloned();
+    let ranked = lab.search.iter().flat_map(|s| &s.ranking);
+    let ranked = ranked.filter_map(|(id, auroc)| Some((Same(state.picture(*id)?.clone()), *auroc))).collect::<Vec<_>>();
+    html! {
+        <div class="lab" id="lab" data-testid="lab-panels" data-settled={lab.is_settled().to_string()}>
+            <Shelves session={session.clone()} {counts} {on_tour} />
+            <Comparison {method} {report} confusion={state.confusion()} {threshold} {one_kind} />
+            <Methods session={session.clone()} rows={state.method_rows()} running={lab.running.clone()} missing={state.lesson_missing()}
+                trouble={lab.trouble.clone()} loaded={lab.loaded.clone()} />
+            <AdvicePanel session={session.clone()} {normal} advised={lab.advice.clone()} />
+            <CurvePanel session={session.clone()} methods={model.methods.clone()} {counts} points={Same(lab.curve.clone())} running={lab.running.clone()} />
+            <SearchPanel session={session.clone()} methods={model.methods.clone()} {counts} search={lab.search.clone().map(Same)}
+                pictures={ranked} running={lab.running.clone()} on_open={on_open.clone()} />
+        </div>
     }
 }
 
@@ -230,14 +281,21 @@ fn use_drop(session: &Session) -> UseStateHandle<bool> {
     let (session, hovering) = (session.clone(), dropping.setter());
     use_effect_with((), move |()| {
         let window = dom::window();
-        let has_files = |e: &DragEvent| e.data_transfer().is_some_and(|t| t.types().includes(&"Files".into(), 0));
+        let has = |e: &DragEvent, kind: &str| e.data_transfer().is_some_and(|t| t.types().includes(&kind.into(), 0));
+        // the shelf under the pointer
+        let shelf = |e: &DragEvent| {
+            let target = e.target()?.dyn_into::<web_sys::Element>().ok()?;
+            shelf_kind(&target.closest("[data-testid=shelf]").ok()??.get_attribute("data-kind")?)
+        };
         let over = {
             let hovering = hovering.clone();
             dom::listen(&window, "dragover", move |e| {
                 let e: DragEvent = e.unchecked_into();
-                if has_files(&e) {
+                if has(&e, "Files") {
                     e.prevent_default();
                     hovering.set(true);
+                } else if has(&e, DRAGGED) && shelf(&e).is_some() {
+                    e.prevent_default();
                 }
             })
         };
@@ -255,10 +313,16 @@ fn use_drop(session: &Session) -> UseStateHandle<bool> {
             dom::listen(&window, "drop", move |e| {
                 let e: DragEvent = e.unchecked_into();
                 hovering.set(false);
-                if let Some(transfer) = e.data_transfer() {
-                    e.prevent_default();
-                    intake::take_transfer(&session, &transfer);
+                let Some(transfer) = e.data_transfer() else { return };
+                e.prevent_default();
+                if has(&e, DRAGGED) {
+                    let id = transfer.get_data(DRAGGED).ok().and_then(|id| id.parse().ok()).map(ImageId);
+                    if let (Some(id), Some(kind)) = (id, shelf(&e)) {
+                        session.act(Action::Learning(Lesson::Label(vec![id], Some(kind))));
+                    }
+                    return;
                 }
+                intake::take_transfer(&session, &transfer, shelf(&e));
             })
         };
         let pasted = dom::listen(&window, "paste", move |e| {
@@ -268,7 +332,7 @@ fn use_drop(session: &Session) -> UseStateHandle<bool> {
                 && transfer.files().is_some_and(|f| f.length() > 0)
             {
                 e.prevent_default();
-                intake::take_transfer(&session, &transfer);
+                intake::take_transfer(&session, &transfer, None);
             }
         });
         move || drop((over, leave, dropped, pasted))

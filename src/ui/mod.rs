@@ -20,6 +20,16 @@
 //! | `threshold`, `threshold-slider`, `threshold-reset`, `histogram` | the decision | |
 //! | `start-camera`, `stop-camera`, `camera-score`, `camera-freeze`, `camera-keep` | the camera | `data-score`, `data-verdict`, `data-state` = starting, live, frozen, failed |
 //! | `samples`, `all-samples`, `sample` | samples: all (toolbar and first visit), or one | `data-name` |
+//! | `label-normal`, `label-outlier`, `label-role` | buttons in a card; what they said stands on its `result` | on `result`: `data-label` = normal, outlier; `data-role` = example, judged; `data-basis` = unseen, cross-validated, learned |
+//! | `lab`, `lab-panels` | the button that unfolds labels and learning, and what it unfolds | `data-settled`: shown figures are up to date |
+//! | `shelf`, `deal`, `deal-none`, `unlabel` | the shelves, and what is done with all labels | `data-kind`, `data-examples`, `data-judged` |
+//! | `roc`, `auroc`, `average-precision`, `fpr95`, `confusion`, `no-roc`, `cross-validated`, `left-out` | the judgement | `data-value`, `data-low`, `data-high`; `data-normal-passed`, `data-false-alarms`, `data-missed`, `data-hits` |
+//! | `methods`, `method-row`, `use-method`, `worse` | the table of methods | `data-method`, `data-readiness` = ready, stale, untrained, lacking; `data-auroc`, `data-in-force` |
+//! | `learn`, `learn-missing`, `learn-progress`, `learn-cancel`, `learn-trouble` | learning | `data-done`, `data-total` |
+//! | `save-head`, `load-head`, `head-loaded` | heads as files | |
+//! | `curve-start`, `curve`, `curve-table`, `search-method`, `search-start`, `search`, `ranked` | the two experiments | `data-outliers`, `data-mean`; `data-finished`, `data-count`, `data-auroc` |
+//! | `advise`, `advice` | the conformal threshold | `data-rate`, `data-threshold`, `data-normal` |
+//! | `start-tour`, `tour`, `tour-do`, `tour-next`, `tour-back`, `tour-end`, `tour-close` | the walk-through | `data-step`, `data-done` |
 //! | `status`, `notice`, `empty` | live line for screen readers, one-off remarks, empty state | |
 
 mod app;

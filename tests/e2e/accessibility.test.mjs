@@ -54,6 +54,18 @@ describe("accessibility", () => {
         await person.openDetails("one.png");
         await narrow("details");
         assert.deepEqual(await findings(page), [], "with details");
+        await page.keyboard.press("n");
+        await page.keyboard.press("Escape");
+        await person.hook("details").waitFor({ state: "detached" });
+        await page.locator('[data-testid="result"]:nth-child(2) button.open').focus();
+        await page.keyboard.press("o");
+        await person.until("both kinds are measured", () => document.querySelector('[data-testid="auroc"]') !== null);
+        await person.hook("learn").click();
+        await person.until("something has learned", () => document.querySelector('[data-testid="method-row"][data-method="bce"]')?.dataset.readiness === "ready" && !document.querySelector('[data-testid="learn-progress"]'));
+        await page.locator('[data-testid="method-row"][data-method="bce"] summary').click();
+        await person.hook("start-tour").click();
+        await narrow("learning");
+        assert.deepEqual(await findings(page), [], "with labels, learning and tour");
       });
     });
   }

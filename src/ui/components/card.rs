@@ -8,7 +8,7 @@ use super::shared::{Same, verdict};
 use crate::app_state::export;
 use crate::app_state::picture::{Phase, Picture};
 use crate::app_state::presets::readable;
-use crate::protocol::Decoder;
+use crate::protocol::{Basis, Decoder, Kind, Label, Role};
 
 /// How much of a card there is.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -52,7 +52,9 @@ pub fn Card(props: &CardProps) -> Html {
     html! {
         <li {class} hidden={props.drawn == Drawn::Not} aria-posinset={place} aria-setsize={of}
             data-testid="result" data-id={p.id.0.to_string()} data-name={name.clone()} data-state={p.phase_name()}
-            data-score={p.outcome().map(|o| o.score.value.to_string())} data-verdict={props.odd.map(export::verdict)}>
+            data-score={p.outcome().map(|o| o.score.value.to_string())} data-verdict={props.odd.map(export::verdict)}
+            data-label={p.label.map(|l| kind_word(l.kind))} data-role={p.label.map(|l| role_word(l.role))} data-basis={p.basis.map(basis_word)}
+            draggable={(props.drawn != Drawn::Not).then_some("true")}>
             if props.drawn != Drawn::Not { {contents(props, &name)} }
         </li>
     }
@@ -94,7 +96,7 @@ fn contents(props: &CardProps, name: &AttrValue) -> Html {
             let value = outcome.score.value;
             let nearest = readable(outcome.nearest());
             html! {
-                <button type="button" class="open" data-act="open" {tabindex}>
+                <button type="button" class="open" data-act="open" aria-keyshortcuts="n o e Delete" {tabindex}>
                     {image}
                     if outcome.picture.decoder == Decoder::Browser {
                         <span class="tag" title="Decoded by the browser: other browsers may see slightly different pixels">{"browser"}</span>
@@ -105,7 +107,7 @@ fn contents(props: &CardProps, name: &AttrValue) -> Html {
                             <span class="verdict">{verdict(odd)}</span>
                         </span>
                         <span class="near name" title={name.clone()}>{file}</span>
-                        <span class="near">{format!("nearest: {nearest}")}</span>
+                        <span class="near">{p.basis.and_then(basis_note).map_or_else(|| format!("nearest: {nearest}"), str::to_owned)}</span>
                         {meter(value, props.threshold)}
                     </span>
                 </button>
@@ -115,8 +117,64 @@ fn contents(props: &CardProps, name: &AttrValue) -> Html {
     html! {
         <>
             {body}
+            if !matches!(p.phase, Phase::Failed { .. }) { {labels(props, name)} }
             <button type="button" class="remove" data-testid="remove" data-act="remove" aria-label={format!("Remove {name}")} {tabindex}>{"×"}</button>
         </>
+    }
+}
+
+/// The buttons that say what the picture is; what is said stays in sight. The keyboard has keys for them, and passes them by.
+fn labels(props: &CardProps, name: &AttrValue) -> Html {
+    let label = props.picture.label;
+    let kind = |kind: Kind, act: &'static str, sign: &'static str, word: &'static str, key: &'static str| {
+        let on = label.is_some_and(|l| l.kind == kind);
+        html! {
+            <button type="button" class={classes!("mark-as", act)} data-testid={act} data-act={act} aria-pressed={on.to_string()}
+                aria-label={format!("{name} is {word}")} title={format!("{word} ({key})")} tabindex="-1">{sign}</button>
+        }
+    };
+    html! {
+        <span class={classes!("labels", label.is_some().then_some("said"))}>
+            {kind(Kind::Normal, "label-normal", "●", "normal", "N")}
+            {kind(Kind::Outlier, "label-outlier", "▲", "an outlier", "O")}
+            if let Some(Label { role, .. }) = label {
+                <button type="button" class="mark-as role" data-testid="label-role" data-act="label-role" aria-pressed={(role == Role::Judged).to_string()}
+                    title="example to learn from, or judged only (E)" aria-label={format!("{} {name}", if role == Role::Judged { "judged" } else { "example" })} tabindex="-1">
+                    {if role == Role::Judged { "judged" } else { "example" }}
+                </button>
+            }
+        </span>
+    }
+}
+
+pub fn kind_word(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Normal => "normal",
+        Kind::Outlier => "outlier",
+    }
+}
+
+fn role_word(role: Role) -> &'static str {
+    match role {
+        Role::Example => "example",
+        Role::Judged => "judged",
+    }
+}
+
+fn basis_word(basis: Basis) -> &'static str {
+    match basis {
+        Basis::Unseen => "unseen",
+        Basis::CrossValidated => "cross-validated",
+        Basis::Learned => "learned",
+    }
+}
+
+/// What must be said with a score that is not by a method that never saw the picture.
+pub fn basis_note(basis: Basis) -> Option<&'static str> {
+    match basis {
+        Basis::Unseen => None,
+        Basis::CrossValidated => Some("⟲ by cross-validation"),
+        Basis::Learned => Some("⚠ was learned from"),
     }
 }
 

@@ -17,12 +17,13 @@ const TALLEST: f32 = 96.0;
 #[derive(Properties, PartialEq)]
 pub struct DecisionProps {
     pub session: Session,
-    pub histogram: Vec<usize>,
+    /// Pictures in each part of 0 to 1: without a label, normal, outliers.
+    pub histogram: Vec<[usize; 3]>,
     pub counts: Counts,
     pub threshold: f32,
     /// The person's own, or one that a link set.
     pub chosen: bool,
-    /// The model's threshold and how it was found.
+    /// The threshold that belongs to the method, and how it was found.
     pub default: Option<(f32, String)>,
 }
 
@@ -86,17 +87,27 @@ pub fn Decision(props: &DecisionProps) -> Html {
             set(now + by);
         })
     };
-    let tallest = props.histogram.iter().copied().max().unwrap_or(0).max(1) as f32;
+    let labelled = props.histogram.iter().any(|[_, normal, outliers]| normal + outliers > 0);
+    let tallest = props.histogram.iter().map(|n| n.iter().sum::<usize>()).max().unwrap_or(0).max(1) as f32;
     let x = (props.threshold * WIDTH).clamp(0.0, WIDTH);
     let label_x = x.clamp(34.0, WIDTH - 34.0);
-    let bars = props.histogram.iter().enumerate().filter(|(_, n)| **n > 0).map(|(i, n)| {
-        let width = WIDTH / BINS as f32;
-        // even one picture must be seen
-        let height = (*n as f32 / tallest * TALLEST).max(3.0);
+    let width = WIDTH / BINS as f32;
+    let bars = props.histogram.iter().enumerate().filter(|(_, n)| n.iter().sum::<usize>() > 0).map(|(i, parts)| {
         let middle = (i as f32 + 0.5) / BINS as f32;
+        let verdict = if middle > props.threshold { "odd-bar" } else { "normal-bar" };
+        // labels tell more than the verdict: where there are some, colours are theirs
+        let classes = if labelled { ["plain-bar", "normal-bar", "odd-bar"] } else { [verdict; 3] };
+        let mut base = BASE;
         html! {
-            <rect class={if middle > props.threshold { "odd-bar" } else { "normal-bar" }} x={(i as f32 * width + 1.0).to_string()}
-                y={(BASE - height).to_string()} width={(width - 2.0).to_string()} height={height.to_string()} />
+            <>{for [1, 2, 0].into_iter().filter(|&part| parts[part] > 0).map(|part| {
+                // even one picture must be seen
+                let height = (parts[part] as f32 / tallest * TALLEST).max(3.0);
+                base -= height;
+                html! {
+                    <rect class={classes[part]} x={(i as f32 * width + 1.0).to_string()} y={base.to_string()}
+                        width={(width - 2.0).to_string()} height={height.to_string()} />
+                }
+            })}</>
         }
     });
     let counts = props.counts;
@@ -107,7 +118,7 @@ pub fn Decision(props: &DecisionProps) -> Html {
     );
     html! {
         <section class={classes!("panel", "decision", (counts.all > 0).then_some("docked"), unfolded.then_some("unfolded"))}
-            aria-label="Decision">
+            id="decision" aria-label="Decision">
             <h2>{"Decision"}</h2>
             <button type="button" class="quiet unfold" aria-expanded={unfolded.to_string()} aria-label="All about the decision"
                 onclick={unfold}>{if *unfolded { "▾" } else { "▴" }}</button>
@@ -133,6 +144,9 @@ pub fn Decision(props: &DecisionProps) -> Html {
                     <button type="button" aria-label="Raise the threshold" onclick={step(0.01)}>{"+"}</button>
                 </span>
             </div>
+            if labelled {
+                <p class="note key"><span class="swatch normal-bar"></span>{"labelled normal "}<span class="swatch odd-bar"></span>{"labelled outlier "}<span class="swatch plain-bar"></span>{"no label"}</p>
+            }
             <div class="tally">
                 <span class="is-normal"><b class="verdict">{"● normal"}</b>{format!(" {}", counts.normal)}</span>
                 <span class="is-odd"><b class="verdict">{"▲ odd"}</b>{format!(" {}", counts.odd)}</span>
@@ -142,10 +156,10 @@ pub fn Decision(props: &DecisionProps) -> Html {
                     {"Your own threshold. "}
                     <button type="button" class="small" data-testid="threshold-reset"
                         onclick={session_action(&props.session, || Action::SetThreshold(None))}>
-                        {props.default.as_ref().map_or("Reset".into(), |(t, _)| format!("Back to the model's {t}"))}
+                        {props.default.as_ref().map_or("Reset".into(), |(t, _)| format!("Back to {}", (t * 1000.0).round() / 1000.0))}
                     </button>
                 } else if let Some((_, source)) = &props.default {
-                    {format!("The model's own. {source}")}
+                    {source.clone()}
                 } else {
                     {"A score above it is odd."}
                 }
@@ -154,10 +168,12 @@ pub fn Decision(props: &DecisionProps) -> Html {
                 <details>
                     <summary>{"As a table"}</summary>
                     <table>
-                        <thead><tr><th scope="col">{"Score"}</th><th scope="col">{"pictures"}</th></tr></thead>
+                        <thead><tr><th scope="col">{"Score"}</th><th scope="col">{"pictures"}</th>
+                            if labelled { <th scope="col">{"normal"}</th><th scope="col">{"outliers"}</th> }</tr></thead>
                         <tbody>
-                            {for props.histogram.iter().enumerate().filter(|(_, n)| **n > 0).map(|(i, n)| html! {
-                                <tr><td>{format!("{:.2} to {:.2}", i as f32 / BINS as f32, (i + 1) as f32 / BINS as f32)}</td><td>{*n}</td></tr>
+                            {for props.histogram.iter().enumerate().filter(|(_, n)| n.iter().sum::<usize>() > 0).map(|(i, n)| html! {
+                                <tr><td>{format!("{:.2} to {:.2}", i as f32 / BINS as f32, (i + 1) as f32 / BINS as f32)}</td><td>{n.iter().sum::<usize>()}</td>
+                                    if labelled { <td>{n[1]}</td><td>{n[2]}</td> }</tr>
                             })}
                         </tbody>
                     </table>

@@ -3,14 +3,19 @@
 use web_sys::HtmlDialogElement;
 use yew::prelude::*;
 
-use super::card::meter;
+use super::card::{basis_note, meter};
+use super::grid::lesson_of;
 use super::shared::{Same, bytes, millis, verdict};
+use crate::app_state::Action;
+use crate::app_state::learning::Lesson;
 use crate::app_state::picture::Picture;
 use crate::app_state::presets::readable;
-use crate::protocol::{Decoder, EntryKind, Timings};
+use crate::protocol::{Decoder, EntryKind, Kind, Timings};
+use crate::ui::hooks::session::Session;
 
 #[derive(Properties, PartialEq)]
 pub struct DetailsProps {
+    pub session: Session,
     pub picture: Same<Picture>,
     pub threshold: f32,
     pub canvas_noise: bool,
@@ -61,10 +66,15 @@ pub fn Details(props: &DetailsProps) -> Html {
         })
     };
     let onkeydown = {
-        let on_step = props.on_step.clone();
+        let (on_step, session, id) = (props.on_step.clone(), props.session.clone(), p.id);
         Callback::from(move |e: KeyboardEvent| match e.key().as_str() {
             "ArrowRight" => on_step.emit(true),
             "ArrowLeft" => on_step.emit(false),
+            key if !(e.ctrl_key() || e.meta_key() || e.alt_key()) => {
+                if let Some(lesson) = lesson_of(key, id) {
+                    session.act(Action::Learning(lesson));
+                }
+            }
             _ => {}
         })
     };
@@ -72,6 +82,12 @@ pub fn Details(props: &DetailsProps) -> Html {
         (0..outcome.entries.len().min(score.cosines.len()).min(score.probabilities.len())).collect();
     rows.sort_by(|a, b| score.probabilities[*b].total_cmp(&score.probabilities[*a]));
     let info = &outcome.picture;
+    let say = |kind: Kind, words: &'static str| {
+        let (session, id) = (props.session.clone(), p.id);
+        let on = p.label.is_some_and(|l| l.kind == kind);
+        let onclick = Callback::from(move |_: MouseEvent| session.act(Action::Learning(Lesson::Toggle(id, kind))));
+        html! { <button type="button" class="small" aria-pressed={on.to_string()} {onclick}>{words}</button> }
+    };
     let decoder = match info.decoder {
         Decoder::Oddlens => "our own decoder: the same pixels everywhere",
         Decoder::Browser => "the browser's decoder: other browsers may see slightly different pixels",
@@ -97,6 +113,10 @@ pub fn Details(props: &DetailsProps) -> Html {
                         <div class="row"><span class="big score">{format!("{:.4}", score.value)}</span><span class="verdict">{verdict(odd)}</span></div>
                         {meter(score.value, Some(props.threshold))}
                         <dl class="facts">
+                            <dt>{"It is"}</dt>
+                            <dd><span class="steps">{say(Kind::Normal, "● normal (N)")}{say(Kind::Outlier, "▲ outlier (O)")}</span>
+                                {p.label_words().map(|words| format!(" {words}"))}</dd>
+                            if let Some(note) = p.basis.and_then(basis_note) { <dt>{"Score"}</dt><dd>{note}</dd> }
                             <dt>{"Threshold"}</dt><dd>{props.threshold.to_string()}</dd>
                             <dt>{"Margin"}</dt><dd>{format!("{:+.3}", score.margin)}</dd>
                             <dt>{"Nearest"}</dt><dd>{readable(outcome.nearest())}</dd>

@@ -9,6 +9,7 @@ pub struct EmptyProps {
     pub samples: Vec<Sample>,
     pub on_sample: Callback<Sample>,
     pub on_all: Callback<()>,
+    pub on_tour: Callback<()>,
 }
 
 #[component]
@@ -40,9 +41,12 @@ pub fn Empty(props: &EmptyProps) -> Html {
                         </li>
                     })}
                 </ul>
-                <button type="button" class="primary" data-testid="all-samples" onclick={props.on_all.reform(|_: MouseEvent| ())}>
-                    {format!("Score all {} samples", props.samples.len())}
-                </button>
+                <span class="steps">
+                    <button type="button" class="primary" data-testid="all-samples" onclick={props.on_all.reform(|_: MouseEvent| ())}>
+                        {format!("Score all {} samples", props.samples.len())}
+                    </button>
+                    <button type="button" data-testid="start-tour" onclick={props.on_tour.reform(|_: MouseEvent| ())}>{"Take the tour"}</button>
+                </span>
             }
         </div>
     }

@@ -11,9 +11,10 @@ use yew::prelude::*;
 use super::card::{Card, Drawn};
 use super::shared::Same;
 use crate::app_state::Action;
+use crate::app_state::learning::Lesson;
 use crate::app_state::picture::Picture;
 use crate::app_state::window::Window;
-use crate::protocol::ImageId;
+use crate::protocol::{ImageId, Kind};
 use crate::ui::hooks::dom;
 use crate::ui::hooks::session::Session;
 use crate::ui::hooks::window::{reveal, use_window};
@@ -54,9 +55,16 @@ pub fn Grid(props: &GridProps) -> Html {
         let (session, on_open) = (props.session.clone(), props.on_open.clone());
         Callback::from(move |e: MouseEvent| press(&walk, &session, &on_open, &e))
     };
+    let ondragstart = Callback::from(|e: DragEvent| {
+        if let Some(id) = card_of(e.target()).and_then(|card| id_of(&card))
+            && let Some(transfer) = e.data_transfer()
+        {
+            let _ = transfer.set_data(DRAGGED, &id.0.to_string());
+        }
+    });
     let drawn = window.places(pictures.len());
     html! {
-        <ul ref={list} class="grid" aria-label="Pictures" {onfocusin} {onkeydown} {onclick}>
+        <ul ref={list} class="grid" aria-label="Pictures" {onfocusin} {onkeydown} {onclick} {ondragstart}>
             {for pictures.iter().take(put_up).enumerate().map(|(i, p)| {
                 let here = drawn.contains(&i);
                 let drawn = match i == current {
@@ -119,9 +127,25 @@ fn press(walk: &Walk, session: &Session, on_open: &Callback<ImageId>, event: &Mo
         Some("open") => on_open.emit(id),
         Some("remove") => walk.remove(session, id, "button.remove"),
         Some("retry") => session.act(Action::Retry(id)),
+        Some("label-normal") => session.act(Action::Learning(Lesson::Toggle(id, Kind::Normal))),
+        Some("label-outlier") => session.act(Action::Learning(Lesson::Toggle(id, Kind::Outlier))),
+        Some("label-role") => session.act(Action::Learning(Lesson::ToggleRole(id))),
         _ => {}
     }
 }
+
+/// What a key says of a picture: N normal, O outlier, E example or judged only.
+pub fn lesson_of(key: &str, id: ImageId) -> Option<Lesson> {
+    match key {
+        "n" | "N" => Some(Lesson::Toggle(id, Kind::Normal)),
+        "o" | "O" => Some(Lesson::Toggle(id, Kind::Outlier)),
+        "e" | "E" => Some(Lesson::ToggleRole(id)),
+        _ => None,
+    }
+}
+
+/// The type under which a card that is dragged says which it is.
+pub const DRAGGED: &str = "application/x-oddlens-picture";
 
 /// The keyboard's way through the grid.
 #[derive(Clone)]
@@ -148,7 +172,7 @@ impl Walk {
         }
     }
 
-    /// Arrows, Home and End move between cards, Delete removes the one in focus.
+    /// Arrows, Home and End move between cards, Delete removes the one in focus; N, O and E label it.
     fn steer(&self, session: &Session, event: &KeyboardEvent) {
         let Some(id) = card_of(event.target()).and_then(|card| id_of(&card)) else { return };
         let Some(place) = self.place(id).filter(|_| !(event.ctrl_key() || event.meta_key() || event.alt_key())) else {
@@ -165,7 +189,13 @@ impl Walk {
                 event.prevent_default();
                 return self.remove(session, id, "button");
             }
-            _ => return,
+            key => {
+                if let Some(lesson) = lesson_of(key, id) {
+                    event.prevent_default();
+                    session.act(Action::Learning(lesson));
+                }
+                return;
+            }
         };
         event.prevent_default();
         if let Some(to) = to.filter(|to| *to < self.pictures.len()) {

@@ -20,6 +20,9 @@ use crate::ui::hooks::session::Session;
 pub struct SetupBarProps {
     pub session: Session,
     pub setup: Setup,
+    /// The method in use, and those that could be.
+    pub method: String,
+    pub usable: Vec<String>,
     pub notes: Same<[Note]>,
     pub error: Option<String>,
     pub model: Option<Same<ModelInfo>>,
@@ -84,7 +87,7 @@ pub fn SetupBar(props: &SetupBarProps) -> Html {
                 <button type="button" class="quiet clip" data-testid="prompts" aria-expanded={expanded(Drawer::Prompts)}
                     onclick={toggle(Drawer::Prompts)}>{prompts}{" ▾"}</button>
                 <span class="push"></span>
-                <MethodSelect session={session.clone()} method={props.setup.method.clone()} model={props.model.clone()} />
+                <MethodSelect session={session.clone()} usable={props.usable.clone()} method={props.method.clone()} model={props.model.clone()} />
                 <Share session={session.clone()} />
             </div>
             if let Some(error) = &props.error {
@@ -180,6 +183,8 @@ fn Vocabulary(props: &VocabularyProps) -> Html {
 #[derive(Properties, PartialEq)]
 struct MethodSelectProps {
     session: Session,
+    /// Those that can score now.
+    usable: Vec<String>,
     method: String,
     model: Option<Same<ModelInfo>>,
 }
@@ -197,8 +202,8 @@ fn MethodSelect(props: &MethodSelectProps) -> Html {
     html! {
         <label class="method" title={explanation}>{"Method "}
             <select data-testid="method" {onchange}>
-                {for model.methods_by_words().map(|m| html! {
-                    <option value={m.id.clone()} selected={m.id == props.method}>{m.name.clone()}</option>
+                {for model.methods.iter().map(|m| html! {
+                    <option value={m.id.clone()} selected={m.id == props.method} disabled={!props.usable.contains(&m.id)}>{m.name.clone()}</option>
                 })}
             </select>
         </label>

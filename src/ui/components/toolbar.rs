@@ -6,6 +6,7 @@ use yew::prelude::*;
 
 use super::header::session_action;
 use super::shared::count;
+use crate::app_state::learning::Lesson;
 use crate::app_state::view::{Counts, Filter, Sort};
 use crate::app_state::{Action, Batch, export};
 use crate::ui::hooks::session::Session;
@@ -25,6 +26,7 @@ pub struct ToolbarProps {
     pub has_samples: bool,
     pub on_samples: Callback<()>,
     pub undoable: Option<String>,
+    pub lab_open: bool,
 }
 
 #[component]
@@ -33,6 +35,20 @@ pub fn Toolbar(props: &ToolbarProps) -> Html {
     let camera = {
         let on = props.camera_on;
         session_action(session, move || if on { Action::StopCamera } else { Action::StartCamera })
+    };
+    let lab = {
+        let (session, open) = (session.clone(), !props.lab_open);
+        Callback::from(move |_: MouseEvent| {
+            session.act(Action::Learning(Lesson::Open(open)));
+            if open {
+                // on a phone the panels are far below
+                dom::next_frame(|| {
+                    if let Some(lab) = dom::document().get_element_by_id("lab") {
+                        lab.scroll_into_view();
+                    }
+                });
+            }
+        })
     };
     let onsort = {
         let session = session.clone();
@@ -72,6 +88,10 @@ pub fn Toolbar(props: &ToolbarProps) -> Html {
                     <button type="button" data-testid="samples" onclick={props.on_samples.reform(|_: MouseEvent| ())}>
                         {"Samples"}
                     </button>
+                }
+                if counts.all > 0 {
+                    <button type="button" data-testid="lab" aria-expanded={props.lab_open.to_string()} aria-controls="lab"
+                        onclick={lab}>{"Label and learn"}</button>
                 }
                 <span class="push"></span>
                 if let Some(what) = &props.undoable {

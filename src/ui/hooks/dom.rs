@@ -102,6 +102,13 @@ pub fn download(name: &'static str, mime: &'static str, parts: impl Iterator<Ite
     });
 }
 
+/// Offers bytes as a file to save.
+pub fn download_buffer(name: &str, mime: &str, bytes: &js_sys::ArrayBuffer) {
+    if let Err(e) = offer(name, mime, &js_sys::Array::of1(&js_sys::Uint8Array::new(bytes))) {
+        web_sys::console::warn_2(&"the file could not be offered".into(), &e);
+    }
+}
+
 fn offer(name: &str, mime: &str, text: &js_sys::Array) -> Result<(), JsValue> {
     let options = BlobPropertyBag::new();
     options.set_type(mime);

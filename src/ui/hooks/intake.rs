@@ -7,6 +7,7 @@ use web_sys::{DataTransfer, File, FileList, FileSystemDirectoryEntry, FileSystem
 
 use super::session::Session;
 use crate::app_state::{Action, view::natural};
+use crate::protocol::Kind;
 
 /// Files that operating systems strew about.
 const LITTER: [&str; 3] = ["Thumbs.db", "desktop.ini", "__MACOSX"];
@@ -18,8 +19,12 @@ fn is_wanted(path: &str) -> bool {
 
 /// Adds what a picker gave. A folder's files come sorted by path; single files stay in the order given.
 pub fn take_list(session: &Session, list: &FileList) {
+    take_labelled(session, list, None);
+}
+
+fn take_labelled(session: &Session, list: &FileList, kind: Option<Kind>) {
     let files = (0..list.length()).filter_map(|i| list.get(i)).map(|file| (path_of(&file), file)).collect();
-    take(session, files, 0);
+    take(session, files, 0, kind);
 }
 
 fn path_of(file: &File) -> String {
@@ -27,7 +32,7 @@ fn path_of(file: &File) -> String {
     path.filter(|p| !p.is_empty()).unwrap_or_else(|| file.name())
 }
 
-fn take(session: &Session, mut files: Vec<(String, File)>, unreadable: usize) {
+fn take(session: &Session, mut files: Vec<(String, File)>, unreadable: usize, kind: Option<Kind>) {
     let given = files.len();
     files.retain(|(path, _)| is_wanted(path));
     if files.iter().any(|(path, _)| path.contains('/')) {
@@ -44,12 +49,12 @@ fn take(session: &Session, mut files: Vec<(String, File)>, unreadable: usize) {
         session.act(Action::Notice("There was no file in what was dropped or pasted.".into()));
     }
     if !files.is_empty() {
-        session.add_files(files);
+        session.add_labelled(files, kind);
     }
 }
 
-/// Adds what was dropped or pasted; folders with everything in them.
-pub fn take_transfer(session: &Session, transfer: &DataTransfer) {
+/// Adds what was dropped or pasted, all of one kind if somebody says so; folders with everything in them.
+pub fn take_transfer(session: &Session, transfer: &DataTransfer, kind: Option<Kind>) {
     // entries must be taken now: the transfer is empty when this event is over
     let items = transfer.items();
     let entries: Vec<FileSystemEntry> = (0..items.length())
@@ -59,7 +64,7 @@ pub fn take_transfer(session: &Session, transfer: &DataTransfer) {
         .collect();
     let has_folder = entries.iter().any(FileSystemEntry::is_directory);
     if !has_folder && let Some(list) = transfer.files() {
-        return take_list(session, &list);
+        return take_labelled(session, &list, kind);
     }
     let session = session.clone();
     spawn_local(async move {
@@ -68,7 +73,7 @@ pub fn take_transfer(session: &Session, transfer: &DataTransfer) {
         for entry in entries {
             walk(entry, &mut files, &mut unreadable).await;
         }
-        take(&session, files, unreadable);
+        take(&session, files, unreadable, kind);
     });
 }
 

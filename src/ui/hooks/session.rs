@@ -12,12 +12,13 @@ use web_sys::{Blob, BlobPropertyBag, File, ImageBitmap, Url};
 use yew::prelude::*;
 
 use super::dom;
+use crate::app_state::learning::{Lesson, MAX_HEAD_BYTES};
 use crate::app_state::picture::Phase;
 use crate::app_state::{Action, Effect, State, Worker, permalink};
 use crate::link::ToWorker;
 use crate::link::error_text;
 use crate::link::page_side::{Heard, WorkerLink};
-use crate::protocol::{Event, ImageId, JobId, MAX_FILE_BYTES, Pixels, Request};
+use crate::protocol::{Event, ImageId, JobId, Kind, MAX_FILE_BYTES, Pixels, Request};
 
 /// Between two looks of the watchdog.
 const WATCH_MILLIS: u32 = 5_000;
@@ -54,7 +55,9 @@ struct Inner {
     address_asked: Cell<bool>,
     silent_looks: Cell<u32>,
     frame_source: RefCell<Option<FrameSource>>,
-    to_add: RefCell<VecDeque<(String, File)>>,
+    to_add: RefCell<VecDeque<(String, File, Option<Kind>)>>,
+    /// The head file that was picked last: a fresh worker needs it again.
+    head: RefCell<Option<ArrayBuffer>>,
     adding: Cell<bool>,
     to_read: RefCell<VecDeque<(JobId, ImageId)>>,
     reading: Cell<bool>,
@@ -87,6 +90,7 @@ impl Session {
             silent_looks: Cell::new(0),
             frame_source: RefCell::new(None),
             to_add: RefCell::default(),
+            head: RefCell::default(),
             adding: Cell::new(false),
             to_read: RefCell::default(),
             reading: Cell::new(false),
@@ -150,39 +154,68 @@ impl Session {
         }
     }
 
-    /// Adds files under these names, in this order and behind those that were given before. Little by little: a browser asks
-    /// the disk for each file's size and waits for the answer.
+    /// Adds files under these names, in this order and behind those that were given before.
     pub fn add_files(&self, files: Vec<(String, File)>) {
-        self.0.to_add.borrow_mut().extend(files);
+        self.add_labelled(files, None);
+    }
+
+    /// The same for files that somebody says are all of one kind. Little by little: a browser asks the disk for each file's size
+    /// and waits for the answer.
+    pub fn add_labelled(&self, files: Vec<(String, File)>, kind: Option<Kind>) {
+        self.0.to_add.borrow_mut().extend(files.into_iter().map(|(name, file)| (name, file, kind)));
         if !self.0.adding.replace(true) {
             let session = self.clone();
             spawn_local(async move {
                 let mut slice = dom::Slice::begin();
                 loop {
                     let mut portion = Vec::new();
+                    let kind = session.0.to_add.borrow().front().and_then(|(.., kind)| *kind);
                     while portion.len() < ADDED_AT_ONCE {
-                        let Some((name, file)) = session.0.to_add.borrow_mut().pop_front() else { break };
+                        let next = session.0.to_add.borrow_mut().pop_front_if(|(.., k)| *k == kind);
+                        let Some((name, file, _)) = next else { break };
                         portion.push((name, file.size() as u64, file));
                         slice.breathe().await;
                     }
                     if portion.is_empty() {
                         break;
                     }
-                    session.add_portion(portion);
+                    session.add_portion(portion, kind);
                 }
                 session.0.adding.set(false);
             });
         }
     }
 
-    fn add_portion(&self, files: Vec<(String, u64, File)>) {
+    fn add_portion(&self, files: Vec<(String, u64, File)>, kind: Option<Kind>) {
         let mut described = Vec::with_capacity(files.len());
         let first = self.state().next_image().0;
         for (id, (name, bytes, file)) in (first..).map(ImageId).zip(files) {
             described.push((name, bytes));
             self.0.files.borrow_mut().insert(id, file);
         }
-        self.act(Action::AddPictures(described));
+        self.act(Action::AddPictures(described, kind));
+    }
+
+    /// Reads a head file and has it used.
+    pub fn load_head(&self, file: File) {
+        let session = self.clone();
+        spawn_local(async move {
+            let name = file.name();
+            let refuse = |why: String| session.act(Action::Learning(Lesson::HeadUnreadable(format!("{name}: {why}"))));
+            if file.size() > MAX_HEAD_BYTES as f64 {
+                return refuse(format!(
+                    "expected a head file of at most {} MiB, got a larger one",
+                    MAX_HEAD_BYTES >> 20
+                ));
+            }
+            match JsFuture::from(file.array_buffer()).await {
+                Ok(buffer) => {
+                    session.0.head.replace(Some(buffer.unchecked_into()));
+                    session.act(Action::Learning(Lesson::LoadHead(name)));
+                }
+                Err(e) => refuse(format!("it could not be read ({})", error_text(&e))),
+            }
+        });
     }
 
     /// Where frames come from while a camera runs: called with what to do with the bitmap.
@@ -251,6 +284,9 @@ impl Session {
                         self.0.embeddings.borrow_mut().insert(*image, embedding.clone());
                     }
                 }
+                if let (Event::HeadSaved { file_name, .. }, Some(head)) = (&event, buffers.first()) {
+                    dom::download_buffer(file_name, "application/json", head);
+                }
                 self.act(Action::Engine { event, thumbnail });
             }
         }
@@ -309,6 +345,17 @@ impl Session {
                     dom::later(0, move || session.act(Action::Engine { event, thumbnail: None }));
                 }
             },
+            Effect::LoadHead { job } => {
+                let head = self.0.head.borrow().as_ref().map(|head| head.slice(0));
+                match head {
+                    Some(head) => self.send(&ToWorker::Ask(Request::LoadHead { job }), &[head], None),
+                    None => {
+                        let session = self.clone();
+                        let event = Event::HeadFailed { job, message: "there is no head file to load".into() };
+                        dom::later(0, move || session.act(Action::Engine { event, thumbnail: None }));
+                    }
+                }
+            }
             Effect::ScoreFile { job, image } => self.score_file(job, image),
             Effect::SendFrame { job } => self.send_frame(job),
         }
