@@ -273,6 +273,10 @@ impl Engine {
             let message = format!("kept embedding: expected {} bytes, got {}", 4 * expected, opaque.len());
             return Err(Failure::new(Stage::Score, message));
         }
+        // pictures that are learned from must have a direction, each and every one
+        if let Err(e) = crate::embedding::Embeddings::normalise(expected, embedding.clone()) {
+            return Err(Failure::new(Stage::Score, format!("kept embedding: {e}")));
+        }
         // kept even while nothing is said to be normal: the next setup scores it with the others
         let scores = self.in_force.iter().map(|f| (image, f.ready.judge(image, &embedding).0)).collect();
         self.kept.insert(image, embedding);

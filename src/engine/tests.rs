@@ -111,6 +111,13 @@ fn a_session() {
     let back = ask(&mut engine, Request::Restore { job: JobId(6), image: ImageId(2) }, red.attachments[1].clone());
     let Event::Rescored { scores, .. } = &back[0].message else { panic!("{back:?}") };
     assert_eq!(scores[0].1.value, value(&red.message));
+    let mut poisoned = red.attachments[1].clone();
+    poisoned[..4].copy_from_slice(&f32::NAN.to_le_bytes());
+    let bad = ask(&mut engine, Request::Restore { job: JobId(7), image: ImageId(9) }, poisoned);
+    assert!(
+        matches!(&bad[0].message, Event::Failed { message, .. } if message.contains("expected a finite vector")),
+        "{bad:?}"
+    );
     let bad = ask(&mut engine, Request::Restore { job: JobId(7), image: ImageId(2) }, vec![1, 2, 3]);
     assert!(matches!(bad[0].message, Event::Failed { .. }));
 }
