@@ -41,6 +41,11 @@ pub enum Request {
     /// Fetch the manifest and load a model of it (`None`: its default). Answered by [`Event::Manifest`],
     /// [`Event::Loading`] (several) and [`Event::Ready`] or [`Event::LoadFailed`].
     Load { job: JobId, model: Option<String> },
+    /// Load the model file that goes beside this message, convert it where it is not ours, and keep it for later visits. `beside`
+    /// names the attachments: files that complete it (`config.json`, `merges.txt`). Answered as [`Request::Load`].
+    LoadFile { job: JobId, name: String, beside: Vec<String> },
+    /// Delete a kept model. Answered by [`Event::Manifest`].
+    DeleteModel { job: JobId, model: String },
     /// Say what is normal. Texts are encoded once; all kept embeddings are scored again.
     /// Answered by [`Event::SetupDone`] and any number of [`Event::Rescored`], or by [`Event::SetupFailed`].
     Setup { job: JobId, setup: Setup },
@@ -489,6 +494,9 @@ pub struct ModelEntry {
     pub can: String,
     /// What it cannot do, one sentence.
     pub cannot: String,
+    /// It came from a file or an address of the person's, and lies in this browser's own store.
+    #[serde(default)]
+    pub kept: bool,
 }
 
 /// The model in use.

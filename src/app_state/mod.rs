@@ -76,6 +76,10 @@ pub struct State {
     pub batch: Batch,
     /// Labels and what is learned from them.
     pub lab: Lab,
+    /// The name of the file that the model is loaded from; `None`: it is one of those offered.
+    model_file: Option<String>,
+    /// The model that the worker has, while another is loaded.
+    fallback: Option<Rc<ModelInfo>>,
     setup_job: JobId,
     scored_model: Option<String>,
     undo: Vec<Undo>,
@@ -188,6 +192,9 @@ pub enum Action {
     Retry(ImageId),
     Undo,
     LoadModel(Option<String>),
+    /// A model file of that name was picked; the session keeps it.
+    PickModel(String),
+    DeleteModel(String),
     CancelLoad,
     /// The engine spoke. `thumbnail`: address of attachment 0 of a scored picture.
     Engine {
@@ -231,6 +238,8 @@ pub enum Effect {
     SendFrame { job: JobId },
     /// Send the head file that was picked last.
     LoadHead { job: JobId },
+    /// Have the model file loaded that was picked last.
+    LoadFile { job: JobId, name: String },
     /// Stop fetching the model.
     CancelLoad,
     /// Files, thumbnails' addresses and embeddings of these are not needed any more.
@@ -260,6 +269,8 @@ impl Default for State {
             notices: Vec::new(),
             batch: Batch::default(),
             lab: Lab::default(),
+            model_file: None,
+            fallback: None,
             setup_job: JobId(0),
             scored_model: None,
             undo: Vec::new(),
@@ -413,7 +424,18 @@ impl State {
             Action::Undo => self.take_back(effects),
             Action::LoadModel(id) => {
                 self.wanted_model = id;
+                self.model_file = None;
                 self.ask_load(now, effects);
+            }
+            Action::PickModel(name) => {
+                self.model_file = Some(name);
+                self.ask_load(now, effects);
+            }
+            Action::DeleteModel(id) => {
+                if self.worker == Worker::Alive {
+                    let job = self.job();
+                    effects.push(Effect::Ask(Request::DeleteModel { job, model: id }));
+                }
             }
             Action::CancelLoad => {
                 if matches!(self.model, Model::Loading { .. }) {
@@ -505,9 +527,15 @@ impl State {
         }
         let job = self.job();
         self.outstanding.retain(|o| o.what != Asked::Load);
+        if let Model::Ready(info) = &self.model {
+            self.fallback = Some(info.clone());
+        }
         self.model = Model::Loading { job, received: 0, total: None, since: now, seconds_left: None };
         self.expect_answer(job, Asked::Load);
-        effects.push(Effect::Ask(Request::Load { job, model: self.wanted_model.clone() }));
+        effects.push(match &self.model_file {
+            Some(name) => Effect::LoadFile { job, name: name.clone() },
+            None => Effect::Ask(Request::Load { job, model: self.wanted_model.clone() }),
+        });
     }
 
     fn ask_setup(&mut self, effects: &mut Vec<Effect>) {
@@ -806,6 +834,10 @@ impl State {
                     return;
                 }
                 let id = model.entry.id.clone();
+                self.fallback = None;
+                if self.model_file.is_some() {
+                    self.wanted_model = Some(id.clone());
+                }
                 self.say(format!("The model {} is ready.", model.entry.name));
                 if !model.methods.iter().any(|m| m.id == self.setup.method)
                     && let Some(first) = model.methods_by_words().next()
@@ -845,6 +877,15 @@ impl State {
                     self.notices.push(format!("There is no model “{strange}” here; the standard one is used."));
                     self.wanted_model = None;
                     self.ask_load(now, effects);
+                } else if let Some(before) = self.fallback.take() {
+                    // the worker still has it, with all that was scored by it
+                    let notice =
+                        format!("The model could not be loaded: {message}. {} stays in use.", before.entry.name);
+                    self.say(notice.as_str());
+                    self.notices.push(notice);
+                    self.wanted_model = Some(before.entry.id.clone()).filter(|_| self.wanted_model.is_some());
+                    self.model_file = None;
+                    self.model = Model::Ready(before);
                 } else {
                     self.say(format!("The model could not be loaded: {message}"));
                     self.model = Model::Failed(message);
@@ -977,6 +1018,7 @@ impl State {
     fn bury(&mut self, how: &str, effects: &mut Vec<Effect>) {
         self.deaths += 1;
         let lost: Vec<Outstanding> = self.outstanding.drain(..).collect();
+        let while_loading = matches!(lost.first(), Some(Outstanding { what: Asked::Load, .. }));
         let by_picture = matches!(lost.first(), Some(Outstanding { what: Asked::Score(_), .. }));
         for (i, Outstanding { what, job }) in lost.into_iter().enumerate() {
             match what {
@@ -994,7 +1036,16 @@ impl State {
                 Asked::Load | Asked::Setup | Asked::Restore(_) | Asked::Advice(_) | Asked::Head | Asked::SavedHead => {}
             }
         }
+        // a model that kills the worker, perhaps for lack of memory, is not tried again by itself
+        if while_loading && (self.model_file.is_some() || self.wanted_model.is_some()) {
+            let name = self.model_file.take().or_else(|| self.wanted_model.clone()).unwrap_or_default();
+            self.wanted_model = self.fallback.as_ref().map(|m| m.entry.id.clone()).filter(|id| *id != name);
+            self.notices.push(format!(
+                "The worker stopped while it loaded {name} ({how}). Perhaps there is not enough memory for it."
+            ));
+        }
         self.in_force = None;
+        self.fallback = None;
         self.to_restore.clear();
         self.bury_learning();
         if self.deaths >= if by_picture { MAX_DEATHS_BY_PICTURES } else { MAX_DEATHS } {

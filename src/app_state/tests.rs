@@ -19,6 +19,7 @@ fn info(id: &str) -> ModelInfo {
             threshold_source: "by hand".into(),
             can: String::new(),
             cannot: String::new(),
+            kept: false,
         },
         image_size: 64,
         embed_dim: 4,

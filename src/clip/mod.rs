@@ -238,6 +238,30 @@ pub fn gguf_additions(
     Ok(additions)
 }
 
+/// Any usable model file as our GGUF in 8 bits; one that is so already is given back as it is.
+///
+/// # Errors
+/// When the bytes are no model, or hold no usable CLIP.
+pub fn own_file(bytes: Vec<u8>, sidecars: &Sidecars) -> Result<Vec<u8>, ClipError> {
+    let checkpoint = Checkpoint::read(bytes)?;
+    let rounded = |prefix| checkpoint.metadata.contains_key(&layers::large_key(prefix));
+    if checkpoint.metadata.contains_key(lexicon::MERGES_KEY) && ["vision_model", "text_model"].into_iter().all(rounded)
+    {
+        return Ok(checkpoint.into_bytes());
+    }
+    let additions = gguf_additions(&checkpoint, sidecars, true)?;
+    Ok(convert::to_gguf(&checkpoint, additions, convert::Quant::Q8)?)
+}
+
+/// The merge rules that a GGUF of ours carries.
+pub fn merges_of(bytes: Vec<u8>) -> Option<Vec<String>> {
+    let mut checkpoint = Checkpoint::read(bytes).ok()?;
+    match checkpoint.metadata.remove(lexicon::MERGES_KEY) {
+        Some(Value::Texts(merges)) => Some(merges),
+        _ => None,
+    }
+}
+
 type Exact = fn(&dyn Tensors, &Config) -> Result<layers::ExactParts, WeightsError>;
 
 impl Encoder for Clip {

@@ -241,3 +241,9 @@ fn opening_without_case(text: &str, wanted: &str) -> Option<usize> {
     }
     Some(text.len() - found.as_str().len())
 }
+
+/// The rules of OpenAI's list, one a line: its first line may name a version, and it holds far more rules than CLIP uses.
+pub fn parse_merges(text: &str) -> Vec<String> {
+    let first_is_rule = !text.lines().next().unwrap_or_default().contains("#version");
+    text.lines().skip(usize::from(!first_is_rule)).take(MERGE_COUNT).map(str::to_string).collect()
+}

@@ -74,12 +74,12 @@ impl Engine {
         self.learning.forget_learned(&mut |_| {});
     }
 
-    /// Answers a request. [`Request::Load`] is not answered here: whoever can fetch calls [`Engine::load`].
+    /// Answers a request. [`Request::Load`] and its like are not answered here: whoever can fetch calls [`Engine::load`].
     pub fn handle(&mut self, request: Parcel<Request>, emit: Emit<'_>) {
         let Parcel { message, attachments } = request;
         let first = attachments.into_iter().next().unwrap_or_default();
         match message {
-            Request::Load { job, .. } => {
+            Request::Load { job, .. } | Request::LoadFile { job, .. } | Request::DeleteModel { job, .. } => {
                 let message = "loading: expected the worker to fetch the model, got the request itself".into();
                 emit(Event::LoadFailed { job, message }.into());
             }

@@ -230,6 +230,7 @@ fn a_file_that_is_no_model_is_refused_and_the_old_model_stays() {
         threshold_source: String::new(),
         can: String::new(),
         cannot: String::new(),
+        kept: false,
     };
     let mut events = Vec::new();
     engine.load(JobId(9), entry, b"<html>not found</html>".to_vec(), 0.0, &mut |e| events.push(e));

@@ -1,7 +1,8 @@
 //! The wire between page and worker: messages with transferred buffers, and the certain knowledge whether the other side
 //! still lives. It does not know what requests and events mean.
 //!
-//! A message is a JavaScript array `[JSON text, [ArrayBuffer…], ImageBitmap or null]`; buffers and bitmap are transferred.
+//! A message is a JavaScript array `[JSON text, [ArrayBuffer…], ImageBitmap or null, File or null]`; buffers and bitmap are
+//! transferred, a file is named and not copied.
 //! A worker holds an exclusive Web Lock (W3C Web Locks) all its life; the page waits for the same lock, and so is told of
 //! every kind of death, also of one that raises no event.
 
@@ -12,7 +13,7 @@ use js_sys::{Array, ArrayBuffer};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::{JsCast, JsValue};
-use web_sys::ImageBitmap;
+use web_sys::{File, ImageBitmap};
 
 use crate::bench;
 use crate::protocol::{Event, JobId, Request};
@@ -52,6 +53,7 @@ pub struct Received<T> {
     pub message: T,
     pub buffers: Vec<ArrayBuffer>,
     pub bitmap: Option<ImageBitmap>,
+    pub file: Option<File>,
 }
 
 /// The array that crosses, and the list of what is transferred.
@@ -59,6 +61,7 @@ fn pack<T: Serialize>(
     message: &T,
     buffers: &[ArrayBuffer],
     bitmap: Option<&ImageBitmap>,
+    file: Option<&File>,
 ) -> Result<(Array, Array), String> {
     let text = serde_json::to_string(message).map_err(|e| format!("a message could not be written: {e}"))?;
     let list: Array = buffers.iter().collect();
@@ -67,7 +70,8 @@ fn pack<T: Serialize>(
     if !bitmap.is_null() {
         transfer.push(&bitmap);
     }
-    Ok((Array::of3(&JsValue::from_str(&text), &list, &bitmap), transfer))
+    let file = file.map_or(JsValue::NULL, |f| f.into());
+    Ok((Array::of4(&JsValue::from_str(&text), &list, &bitmap, &file), transfer))
 }
 
 /// # Errors
@@ -80,7 +84,12 @@ fn unpack<T: DeserializeOwned>(data: &JsValue) -> Result<Received<T>, String> {
         format!("not understood ({e}): {start}")
     })?;
     let buffers = parts.get(1).dyn_into::<Array>().map(|list| list.iter().filter_map(|b| b.dyn_into().ok()).collect());
-    Ok(Received { message, buffers: buffers.unwrap_or_default(), bitmap: parts.get(2).dyn_into().ok() })
+    Ok(Received {
+        message,
+        buffers: buffers.unwrap_or_default(),
+        bitmap: parts.get(2).dyn_into().ok(),
+        file: parts.get(3).dyn_into().ok(),
+    })
 }
 
 /// The message of a JavaScript error, or whatever text it has.

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use js_sys::ArrayBuffer;
 use wasm_bindgen::prelude::*;
-use web_sys::{ErrorEvent, ImageBitmap, MessageEvent, Worker, WorkerOptions, WorkerType};
+use web_sys::{ErrorEvent, File, ImageBitmap, MessageEvent, Worker, WorkerOptions, WorkerType};
 
 use super::{FromWorker, ToWorker, error_text, hold_lock, lock_manager, pack, unpack};
 use crate::protocol::Event;
@@ -90,7 +90,7 @@ impl WorkerLink {
         Ok(Self { worker, open, _message: message, _error: error, _message_error: message_error })
     }
 
-    /// Sends a message; `buffers` and `bitmap` are the worker's from then on.
+    /// Sends a message; `buffers` and `bitmap` are the worker's from then on, `file` it reads by itself.
     ///
     /// # Errors
     /// When the browser refuses, for example for a buffer that was transferred before.
@@ -99,8 +99,9 @@ impl WorkerLink {
         message: &ToWorker,
         buffers: &[ArrayBuffer],
         bitmap: Option<&ImageBitmap>,
+        file: Option<&File>,
     ) -> Result<(), String> {
-        let (data, transfer) = pack(message, buffers, bitmap)?;
+        let (data, transfer) = pack(message, buffers, bitmap, file)?;
         self.worker.post_message_with_transfer(&data, &transfer).map_err(|e| error_text(&e))
     }
 }

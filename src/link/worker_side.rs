@@ -33,8 +33,8 @@ pub fn listen(mut hear: impl FnMut(Received<ToWorker>) + 'static) {
 /// Sends a message; the buffers are copied out of wasm's memory once and then transferred.
 pub fn post(message: &FromWorker, buffers: Vec<Vec<u8>>) {
     let buffers: Vec<ArrayBuffer> = buffers.iter().map(|b| Uint8Array::from(&b[..]).buffer()).collect();
-    let sent =
-        pack(message, &buffers, None).map(|(data, transfer)| scope().post_message_with_transfer(&data, &transfer));
+    let sent = pack(message, &buffers, None, None)
+        .map(|(data, transfer)| scope().post_message_with_transfer(&data, &transfer));
     if !matches!(sent, Ok(Ok(()))) {
         // the page hears of it as an error event, and replaces this worker
         wasm_bindgen::throw_str("the worker could not send a message");

@@ -190,6 +190,11 @@ impl Checkpoint {
         self.format
     }
 
+    /// The file itself.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes.into_owned()
+    }
+
     /// Size of the file.
     pub fn file_bytes(&self) -> usize {
         self.bytes.len()

@@ -4,11 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
-use oddlens::clip::lexicon::MERGES_KEY;
-use oddlens::clip::tokenizer::MERGE_COUNT;
+use oddlens::clip::tokenizer::parse_merges;
 use oddlens::clip::{self, Clip, Sidecars};
 use oddlens::weights::manifest::embedded;
-use oddlens::weights::{Checkpoint, Format, Value};
+use oddlens::weights::{Checkpoint, Format};
 use serde::Deserialize;
 
 use crate::Failure;
@@ -126,7 +125,7 @@ impl Neighbours {
     pub fn read(&self) -> Result<Sidecars, Failure> {
         let merges = match &self.merges {
             Some(path) => Some(parse_merges(&read_text(path)?)),
-            None => built_in_merges(),
+            None => clip::merges_of(embedded::MODEL.to_vec()),
         };
         Ok(Sidecars {
             merges,
@@ -135,20 +134,6 @@ impl Neighbours {
             vocabulary: self.vocabulary.as_deref().map(read_json::<Vocabulary>).transpose()?.map(Vocabulary::names),
         })
     }
-}
-
-fn built_in_merges() -> Option<Vec<String>> {
-    let mut checkpoint = Checkpoint::read(embedded::MODEL).ok()?;
-    match checkpoint.metadata.remove(MERGES_KEY) {
-        Some(Value::Texts(merges)) => Some(merges),
-        _ => None,
-    }
-}
-
-/// OpenAI's file has a first line that names the version, and far more rules than CLIP uses.
-fn parse_merges(text: &str) -> Vec<String> {
-    let first_is_rule = !text.lines().next().unwrap_or_default().contains("#version");
-    text.lines().skip(usize::from(!first_is_rule)).take(MERGE_COUNT).map(str::to_string).collect()
 }
 
 fn read_text(path: &Path) -> Result<String, Failure> {

@@ -1,4 +1,4 @@
-//! The manifest and the weights, from where the page came from, with progress. It does not know what weights are.
+//! The manifest and the weights, from where the page came from or from this browser's store, with progress. It does not know what weights are.
 
 use js_sys::{Reflect, Uint8Array};
 use oddlens::link::error_text;
@@ -8,11 +8,41 @@ use wasm_bindgen::JsCast;
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{AbortSignal, ReadableStreamDefaultReader, RequestInit, Response, WorkerGlobalScope};
 
+use crate::store;
+
 /// Milliseconds between two words on progress.
 const PROGRESS_MILLIS: f64 = 40.0;
 
 fn scope() -> WorkerGlobalScope {
     js_sys::global().unchecked_into()
+}
+
+/// What is offered: the manifest's models, then those kept in this browser's store; and the manifest's default.
+///
+/// # Errors
+/// One line: what could not be had, and why; not where a kept model is wanted, which needs no manifest.
+pub async fn offer(
+    job: JobId,
+    wanted: Option<&str>,
+    signal: Option<&AbortSignal>,
+    tell: &mut dyn FnMut(Event),
+) -> Result<(Vec<ModelEntry>, String), String> {
+    let kept = store::list().await;
+    let (mut models, default) = match manifest(signal).await {
+        Ok(manifest) => (manifest.models, manifest.default),
+        Err(_) if kept.iter().any(|m| Some(m.id.as_str()) == wanted) => (vec![], String::new()),
+        Err(e) => return Err(e),
+    };
+    models.extend(kept);
+    tell(Event::Manifest { job, models: models.clone() });
+    Ok((models, default))
+}
+
+async fn manifest(signal: Option<&AbortSignal>) -> Result<manifest::Manifest, String> {
+    let response = get("weights/manifest.json", signal).await?;
+    let text = response.text().map_err(|e| error_text(&e))?;
+    let text = JsFuture::from(text).await.map_err(|e| error_text(&e))?.as_string().unwrap_or_default();
+    manifest::parse(&text).map_err(|e| format!("weights/manifest.json: {e}"))
 }
 
 /// The manifest, then the weights of `model` (`None`: the default) with [`Event::Loading`] on the way.
@@ -26,26 +56,43 @@ pub async fn model(
     now: fn() -> f64,
     tell: &mut dyn FnMut(Event),
 ) -> Result<(ModelEntry, Vec<u8>), String> {
-    let response = get("weights/manifest.json", signal).await?;
-    let text = response.text().map_err(|e| error_text(&e))?;
-    let text = JsFuture::from(text).await.map_err(|e| error_text(&e))?.as_string().unwrap_or_default();
-    let manifest = manifest::parse(&text).map_err(|e| format!("weights/manifest.json: {e}"))?;
-    tell(Event::Manifest { job, models: manifest.models.clone() });
-    let wanted = model.unwrap_or(&manifest.default);
-    let entry = manifest.models.iter().find(|m| m.id == wanted).cloned().ok_or_else(|| {
-        let known: Vec<_> = manifest.models.iter().map(|m| m.id.as_str()).collect();
+    let (models, default) = offer(job, model, signal, tell).await?;
+    let wanted = model.unwrap_or(&default);
+    let entry = models.iter().find(|m| m.id == wanted).cloned().ok_or_else(|| {
+        let known: Vec<_> = models.iter().map(|m| m.id.as_str()).collect();
         format!("there is no model “{wanted}” here, only {}", known.join(", "))
     })?;
+    let bytes = weights(&entry, signal, now, &mut |received| {
+        tell(Event::Loading { job, received, total: Some(entry.bytes) });
+    })
+    .await?;
+    Ok((entry, bytes))
+}
+
+/// The bytes of a model that is offered.
+///
+/// # Errors
+/// As [`model`].
+pub async fn weights(
+    entry: &ModelEntry,
+    signal: Option<&AbortSignal>,
+    now: fn() -> f64,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Vec<u8>, String> {
+    if entry.kept {
+        let file = store::open(entry).await?;
+        let going = || !signal.is_some_and(AbortSignal::aborted);
+        return store::read(&file, &mut |received| {
+            progress(received);
+            going()
+        })
+        .await;
+    }
     // the hash in the address makes a changed file another resource, so that no cache mixes old and new
     let version = entry.sha256.get(..16).unwrap_or_default();
     let path = format!("weights/{}", entry.file);
     let response = get(&format!("{path}?v={version}"), signal).await?;
-    let bytes = body(&response, entry.bytes, now, &mut |received| {
-        tell(Event::Loading { job, received, total: Some(entry.bytes) });
-    })
-    .await
-    .map_err(|why| format!("{path}: {why}"))?;
-    Ok((entry, bytes))
+    body(&response, entry.bytes, now, progress).await.map_err(|why| format!("{path}: {why}"))
 }
 
 async fn get(path: &str, signal: Option<&AbortSignal>) -> Result<Response, String> {

@@ -1,10 +1,12 @@
-//! The worker: everything heavy runs here. It fetches the model, hands requests to the engine one after the other, and asks
+//! The worker: everything heavy runs here. It fetches the model or reads it from a file, hands requests to the engine one after the other, and asks
 //! the browser to decode what our own decoders do not read. It does not know the page.
 
 #[cfg(target_arch = "wasm32")]
 mod browser_decoder;
 #[cfg(target_arch = "wasm32")]
 mod fetch;
+#[cfg(target_arch = "wasm32")]
+mod store;
 #[cfg(target_arch = "wasm32")]
 mod work;
 

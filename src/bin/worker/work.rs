@@ -6,16 +6,18 @@ use std::rc::Rc;
 
 use js_sys::{ArrayBuffer, Uint8Array};
 use oddlens::bench;
+use oddlens::clip::{self, Sidecars};
 use oddlens::engine::Engine;
 use oddlens::link::worker_side::{listen, post};
 use oddlens::link::{FromWorker, Received, ToWorker};
-use oddlens::protocol::{Decoder, Event, JobId, Parcel, Pixels, Request, Stage};
+use oddlens::protocol::{Decoder, Event, JobId, ModelEntry, Parcel, Pixels, Request, Stage};
 use oddlens::quant;
+use sha2::{Digest, Sha256};
 use wasm_bindgen::JsCast;
 use wasm_bindgen_futures::spawn_local;
-use web_sys::{AbortController, WorkerGlobalScope};
+use web_sys::{AbortController, File, WorkerGlobalScope};
 
-use crate::{browser_decoder, fetch};
+use crate::{browser_decoder, fetch, store};
 
 struct Worker {
     engine: RefCell<Engine>,
@@ -53,7 +55,10 @@ pub fn start() {
     });
     listen(move |received| {
         // whoever asks for another model, or for none, does not want the present one's bytes
-        let ends_loading = matches!(received.message, ToWorker::CancelLoad | ToWorker::Ask(Request::Load { .. }));
+        let ends_loading = matches!(
+            received.message,
+            ToWorker::CancelLoad | ToWorker::Ask(Request::Load { .. } | Request::LoadFile { .. })
+        );
         if ends_loading && let Some(controller) = worker.loading.borrow_mut().take() {
             controller.abort();
         }
@@ -80,6 +85,24 @@ fn time_yourself(spec: bench::Spec) {
     post(&told.map_or_else(FromWorker::Trouble, |report| FromWorker::Timed(Box::new(report))), vec![]);
 }
 
+/// How a person's own file is listed.
+fn own_entry(name: &str, bytes: &[u8]) -> ModelEntry {
+    let sha256: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    let id = format!("own-{}", &sha256[..12]);
+    ModelEntry {
+        file: format!("{id}.gguf"),
+        id,
+        name: name.to_owned(),
+        bytes: bytes.len() as u64,
+        sha256,
+        threshold: 0.5,
+        threshold_source: "Where the texts for normal and odd fit equally well: nobody has measured a better one for this model. Set it by your own pictures.".into(),
+        can: "What it was trained for, as far as it is a CLIP: the file came from you.".into(),
+        cannot: "Nothing is known of its limits here.".into(),
+        kept: true,
+    }
+}
+
 impl Worker {
     async fn work(self: Rc<Self>) {
         loop {
@@ -95,6 +118,16 @@ impl Worker {
             };
             match received.message {
                 ToWorker::Ask(Request::Load { job, model }) => self.load(job, model).await,
+                ToWorker::Ask(Request::LoadFile { job, name, beside }) => {
+                    let beside = beside.into_iter().zip(&received.buffers).collect();
+                    self.load_file(job, name, received.file, beside).await;
+                }
+                ToWorker::Ask(Request::DeleteModel { job, model }) => {
+                    if let Err(why) = store::delete(&model).await {
+                        web_sys::console::warn_1(&format!("the model could not be deleted: {why}").into());
+                    }
+                    let _ = fetch::offer(job, None, None, &mut |event| tell(event.into())).await;
+                }
                 ToWorker::Ask(request) => self.ask(request, received.buffers).await,
                 ToWorker::Frame { job } => self.frame(job, received.bitmap),
                 ToWorker::Bench(spec) => time_yourself(spec),
@@ -115,6 +148,62 @@ impl Worker {
             Ok((entry, bytes)) => self.engine.borrow_mut().load(job, entry, bytes, started, &mut tell),
             Err(message) => tell(Event::LoadFailed { job, message }.into()),
         }
+    }
+
+    /// Loads a person's own file, and keeps it for later visits.
+    async fn load_file(&self, job: JobId, name: String, file: Option<File>, beside: Vec<(String, &ArrayBuffer)>) {
+        let started = now();
+        let controller = AbortController::new().ok();
+        self.loading.replace(controller.clone());
+        let going = || !controller.as_ref().is_some_and(|c| c.signal().aborted());
+        let prepared = async {
+            let file = file.ok_or("the file did not arrive")?;
+            let total = Some(file.size() as u64);
+            let bytes = store::read(&file, &mut |received| {
+                tell(Event::Loading { job, received, total }.into());
+                going()
+            })
+            .await?;
+            let mut sidecars = Sidecars { merges: self.merges().await, ..Sidecars::default() };
+            for (name, buffer) in beside {
+                let text = String::from_utf8_lossy(&Uint8Array::new(buffer).to_vec()).into_owned();
+                match name.as_str() {
+                    "config.json" => sidecars.config = Some(text),
+                    "merges.txt" => sidecars.merges = Some(clip::tokenizer::parse_merges(&text)),
+                    _ => {}
+                }
+            }
+            clip::own_file(bytes, &sidecars).map_err(|e| e.to_string())
+        };
+        let prepared: Result<Vec<u8>, String> = prepared.await;
+        self.loading.replace(None);
+        let bytes = match prepared {
+            Ok(bytes) => bytes,
+            Err(why) => return tell(Event::LoadFailed { job, message: format!("{name}: {why}") }.into()),
+        };
+        let entry = own_entry(&name, &bytes);
+        // a copy for the store: the engine takes the bytes apart
+        let kept = store::keep(&entry, &bytes).await;
+        let entry = ModelEntry { kept: kept.is_ok(), ..entry };
+        let mut ready = false;
+        self.engine.borrow_mut().load(job, entry.clone(), bytes, started, &mut |parcel| {
+            ready |= matches!(parcel.message, Event::Ready { .. });
+            tell(parcel);
+        });
+        if !ready {
+            let _ = store::delete(&entry.id).await;
+        } else if let Err(why) = kept {
+            web_sys::console::warn_1(&format!("the model is not kept for later: {why}").into());
+        }
+        let _ = fetch::offer(job, Some(&entry.id), None, &mut |event| tell(event.into())).await;
+    }
+
+    /// The tokenizer's merge rules, which files of others often lack: those of the site's own model.
+    async fn merges(&self) -> Option<Vec<String>> {
+        let (models, default) = fetch::offer(JobId(0), None, None, &mut |_| {}).await.ok()?;
+        let own = models.iter().find(|m| m.id == default)?;
+        let bytes = fetch::weights(own, None, now, &mut |_| {}).await.ok()?;
+        clip::merges_of(bytes)
     }
 
     async fn ask(&self, request: Request, buffers: Vec<ArrayBuffer>) {

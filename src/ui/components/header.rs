@@ -134,17 +134,26 @@ pub fn ModelPanel(props: &ModelPanelProps) -> Html {
             }
         }
     };
+    let pick = {
+        let session = session.clone();
+        Callback::from(move |e: Event| {
+            let input: web_sys::HtmlInputElement = e.target_unchecked_into();
+            let list = input.files();
+            let mut files: Vec<web_sys::File> =
+                list.iter().flat_map(|l| (0..l.length()).filter_map(|i| l.get(i))).collect();
+            input.set_value("");
+            // the largest is the model, whatever it is called
+            files.sort_by(|a, b| b.size().total_cmp(&a.size()));
+            if !files.is_empty() {
+                let model = files.remove(0);
+                session.load_model(model, files);
+            }
+        })
+    };
     let title = match &props.model {
         Model::Ready(info) => info.entry.name.clone(),
         Model::Loading { .. } => "Loading the model".into(),
         Model::Failed(_) => "The model is not loaded".into(),
-    };
-    let choose = {
-        let session = session.clone();
-        Callback::from(move |e: Event| {
-            let id = e.target_unchecked_into::<web_sys::HtmlSelectElement>().value();
-            session.act(Action::LoadModel(Some(id)));
-        })
     };
     let present = match &props.model {
         Model::Ready(info) => info.entry.id.clone(),
@@ -153,19 +162,37 @@ pub fn ModelPanel(props: &ModelPanelProps) -> Html {
     html! {
         <section class="drawer" id="model-panel" aria-label="Model">
             <h2>{title}</h2>
-            if props.offered.len() > 1 {
-                <label class="field">{"Model "}
-                    <select onchange={choose}>
-                        {for props.offered.iter().map(|m| html! {
-                            <option value={m.id.clone()} selected={m.id == present}>
-                                {format!("{}, {}", m.name, bytes(m.bytes))}
-                            </option>
-                        })}
-                    </select>
-                </label>
-            }
             {body}
+            <h3>{"Models"}</h3>
+            <ul class="models" data-testid="models">
+                {for props.offered.iter().map(|m| model_line(session, m, m.id == present))}
+            </ul>
+            <div class="steps">
+                <label class="button">{"From a file"}
+                    <input type="file" class="visually-hidden" data-testid="pick-model" aria-label="Load a model from a file"
+                        multiple={true} onchange={pick} />
+                </label>
+                <span class="near">{"A CLIP as GGUF or safetensors (with its config.json), or drop it anywhere. It stays in this browser."}</span>
+            </div>
         </section>
+    }
+}
+
+fn model_line(session: &Session, model: &ModelEntry, present: bool) -> Html {
+    let (wanted, gone) = (model.id.clone(), model.id.clone());
+    let choose = session_action(session, move || Action::LoadModel(Some(wanted.clone())));
+    let delete = session_action(session, move || Action::DeleteModel(gone.clone()));
+    html! {
+        <li key={model.id.clone()} data-testid="model" data-model={model.id.clone()} data-kept={model.kept.to_string()} data-present={present.to_string()}>
+            <span>{model.name.clone()}</span>
+            <span class="near">{bytes(model.bytes)}{if model.kept { ", kept in this browser" } else { "" }}</span>
+            <button type="button" class="small" disabled={present} aria-label={format!("{} {}", if present { "in use" } else { "use" }, model.name)} onclick={choose}>
+                {if present { "in use" } else { "use" }}
+            </button>
+            if model.kept {
+                <button type="button" class="small quiet" data-testid="delete-model" aria-label={format!("Delete {}", model.name)} onclick={delete}>{"Delete"}</button>
+            }
+        </li>
     }
 }
 

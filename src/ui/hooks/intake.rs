@@ -32,8 +32,34 @@ fn path_of(file: &File) -> String {
     path.filter(|p| !p.is_empty()).unwrap_or_else(|| file.name())
 }
 
+/// Endings of model files.
+const MODELS: [&str; 5] = [".gguf", ".safetensors", ".pt", ".pth", ".bin"];
+/// Files that complete a model.
+const BESIDE: [&str; 2] = ["config.json", "merges.txt"];
+
+/// Takes a model out of the files, with what completes it: it is loaded, and not scored.
+pub fn take_model(session: &Session, files: &mut Vec<(String, File)>) {
+    let is_model = |(name, _): &(String, File)| MODELS.iter().any(|end| name.to_lowercase().ends_with(end));
+    let Some(at) = files.iter().position(is_model) else { return };
+    let (_, model) = files.remove(at);
+    if files.iter().any(is_model) {
+        session.act(Action::Notice("There were several model files; the first is loaded.".into()));
+        files.retain(|f| !is_model(f));
+    }
+    let beside = files.extract_if(.., |(name, _)| BESIDE.iter().any(|b| name.rsplit('/').next() == Some(b)));
+    let beside = beside.map(|(_, file)| file).collect();
+    session.load_model(model, beside);
+}
+
 fn take(session: &Session, mut files: Vec<(String, File)>, unreadable: usize, kind: Option<Kind>) {
+    if files.is_empty() && unreadable == 0 {
+        session.act(Action::Notice("There was no file in what was dropped or pasted.".into()));
+    }
+    take_model(session, &mut files);
     let given = files.len();
+    if given == 0 && unreadable == 0 {
+        return;
+    }
     files.retain(|(path, _)| is_wanted(path));
     if files.iter().any(|(path, _)| path.contains('/')) {
         files.sort_by(|(a, _), (b, _)| natural(a, b));
@@ -44,9 +70,6 @@ fn take(session: &Session, mut files: Vec<(String, File)>, unreadable: usize, ki
     }
     if unreadable > 0 {
         session.act(Action::Notice(format!("{unreadable} files or folders could not be read.")));
-    }
-    if given == 0 && unreadable == 0 {
-        session.act(Action::Notice("There was no file in what was dropped or pasted.".into()));
     }
     if !files.is_empty() {
         session.add_labelled(files, kind);

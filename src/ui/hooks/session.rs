@@ -31,9 +31,14 @@ const RESPAWN_MILLIS: u32 = 250;
 const ADDED_AT_ONCE: usize = 200;
 /// From a change of the setup to the address that says it.
 const ADDRESS_MILLIS: u32 = 350;
+/// Largest file that may complete a model.
+const MAX_BESIDE_BYTES: f64 = 16e6;
 
 /// Where frames come from while a camera runs: called with what to do with the bitmap.
 pub type FrameSource = Rc<dyn Fn(Box<dyn FnOnce(Option<ImageBitmap>)>)>;
+
+/// A model's file, and the names and contents of files that complete it.
+type PickedModel = (File, Vec<(String, ArrayBuffer)>);
 
 /// A handle on the one session of the page; clones are the same session.
 #[derive(Clone)]
@@ -58,6 +63,8 @@ struct Inner {
     to_add: RefCell<VecDeque<(String, File, Option<Kind>)>>,
     /// The head file that was picked last: a fresh worker needs it again.
     head: RefCell<Option<ArrayBuffer>>,
+    /// The model file that was picked last, and what completes it.
+    model: RefCell<Option<PickedModel>>,
     adding: Cell<bool>,
     to_read: RefCell<VecDeque<(JobId, ImageId)>>,
     reading: Cell<bool>,
@@ -91,6 +98,7 @@ impl Session {
             frame_source: RefCell::new(None),
             to_add: RefCell::default(),
             head: RefCell::default(),
+            model: RefCell::default(),
             adding: Cell::new(false),
             to_read: RefCell::default(),
             reading: Cell::new(false),
@@ -194,6 +202,22 @@ impl Session {
             self.0.files.borrow_mut().insert(id, file);
         }
         self.act(Action::AddPictures(described, kind));
+    }
+
+    /// Has a model file loaded; `beside` are files that may complete it.
+    pub fn load_model(&self, file: File, beside: Vec<File>) {
+        let session = self.clone();
+        spawn_local(async move {
+            let mut completing = Vec::new();
+            for file in beside.into_iter().filter(|f| f.size() <= MAX_BESIDE_BYTES) {
+                if let Ok(buffer) = JsFuture::from(file.array_buffer()).await {
+                    completing.push((file.name(), buffer.unchecked_into()));
+                }
+            }
+            let name = file.name();
+            session.0.model.replace(Some((file, completing)));
+            session.act(Action::PickModel(name));
+        });
     }
 
     /// Reads a head file and has it used.
@@ -307,7 +331,17 @@ impl Session {
     }
 
     fn send(&self, message: &ToWorker, buffers: &[ArrayBuffer], bitmap: Option<&ImageBitmap>) {
-        let sent = self.0.link.borrow().as_ref().map(|link| link.send(message, buffers, bitmap));
+        self.send_with(message, buffers, bitmap, None);
+    }
+
+    fn send_with(
+        &self,
+        message: &ToWorker,
+        buffers: &[ArrayBuffer],
+        bitmap: Option<&ImageBitmap>,
+        file: Option<&File>,
+    ) {
+        let sent = self.0.link.borrow().as_ref().map(|link| link.send(message, buffers, bitmap, file));
         // without a link there is nothing to do: a fresh worker gets what matters
         if let Some(Err(why)) = sent {
             let session = self.clone();
@@ -345,6 +379,13 @@ impl Session {
                     dom::later(0, move || session.act(Action::Engine { event, thumbnail: None }));
                 }
             },
+            Effect::LoadFile { job, name } => {
+                let picked = self.0.model.borrow().clone();
+                let (file, beside) = picked.map_or((None, vec![]), |(file, beside)| (Some(file), beside));
+                let (names, buffers): (Vec<_>, Vec<_>) = beside.into_iter().map(|(n, b)| (n, b.slice(0))).unzip();
+                let message = ToWorker::Ask(Request::LoadFile { job, name, beside: names });
+                self.send_with(&message, &buffers, None, file.as_ref());
+            }
             Effect::LoadHead { job } => {
                 let head = self.0.head.borrow().as_ref().map(|head| head.slice(0));
                 match head {
