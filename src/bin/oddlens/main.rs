@@ -3,10 +3,10 @@
 
 mod bench;
 mod embed;
+mod eval;
 mod load;
 mod model;
 mod ordered;
-mod paths;
 mod pictures;
 mod report;
 mod score;
@@ -15,6 +15,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+use oddlens::eval::paths;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -36,6 +37,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Score(score::Args),
+    Eval(eval::Args),
     Embed(embed::Args),
     Bench(bench::Args),
     #[command(subcommand)]
@@ -84,6 +86,7 @@ fn run(matches: &ArgMatches) -> Result<Done, Failure> {
     let cli = Cli::from_arg_matches(matches).unwrap_or_else(|error| error.exit());
     match cli.command {
         Command::Score(arguments) => score::run(arguments),
+        Command::Eval(arguments) => eval::run(arguments),
         Command::Embed(arguments) => {
             let matches = matches.subcommand_matches("embed").expect("clap has just parsed this subcommand");
             embed::run(arguments, matches)

@@ -2,18 +2,15 @@
 //!
 //! It does not know what is done with a picture's bytes.
 
-use std::fs::File;
-use std::io::{self, IsTerminal, Read};
+use std::io::{self, IsTerminal};
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::thread;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-
-use oddlens::protocol::MAX_FILE_BYTES;
+use oddlens::eval::paths::{self, Found, Listing};
 
 use crate::ordered::map_in_order;
-use crate::paths::{self, Found, Listing};
 use crate::{Failure, say};
 
 /// How work is spread.
@@ -44,21 +41,6 @@ pub fn list(arguments: &[PathBuf]) -> Result<Listing, Failure> {
         return Err(Failure::Usage(message));
     }
     Ok(listing)
-}
-
-/// The bytes of a file.
-///
-/// # Errors
-/// One line that says why it cannot be read.
-pub fn read(path: &Path) -> Result<Vec<u8>, String> {
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(|error| paths::one_line(&error))?;
-    // Without the file's length as a hint: it may be a pipe. An endless device named by mistake ends here.
-    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(|error| paths::one_line(&error))?;
-    if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(format!("expected a picture of at most {} MiB, got a larger file", MAX_FILE_BYTES >> 20));
-    }
-    Ok(bytes)
 }
 
 /// Works on all `items` in parallel and gives the results to `sink` in order, with a progress bar on standard error where that is

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::builder::PossibleValuesParser;
 use oddlens::engine::pipeline::{Prepared, see};
+use oddlens::eval::paths;
 use oddlens::protocol::{DEFAULT_ANOMALY, DEFAULT_METHOD, DEFAULT_TEMPLATE, Note, Pixels, Setup};
 use oddlens::score::METHODS;
 
@@ -105,7 +106,7 @@ pub fn run(arguments: Args) -> Result<Done, Failure> {
         &arguments.threads,
         &listing.found,
         |found| {
-            let bytes = pictures::read(found.file()?)?;
+            let bytes = paths::read(found.file()?)?;
             let seen = see(&loaded.clip, &Pixels::Encoded, &bytes, no_clock).map_err(|failure| failure.message)?;
             Ok(detector.score(&seen.embedding))
         },
