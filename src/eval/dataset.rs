@@ -227,11 +227,13 @@ fn item(found: &Found, root: &Path, class: usize, split: Option<Split>, anomalou
     Item { path: parts.join("/"), class, split, anomalous, source }
 }
 
-/// Whether a folder's name says that its pictures are anomalous; `None`: it says nothing.
+/// Whether a folder's name says that its pictures are anomalous; `None`: it says nothing. The page knows the same words, and
+/// "nominal" is the reference's.
 pub fn kind_of(folder: &str) -> Option<bool> {
     match folder.to_ascii_lowercase().as_str() {
-        "normal" | "nominal" => Some(false),
-        "anomalous" | "anomaly" | "outlier" | "outliers" => Some(true),
+        "normal" | "nominal" | "good" | "inlier" | "inliers" => Some(false),
+        "anomalous" | "anomaly" | "anomalies" | "abnormal" | "outlier" | "outliers" | "odd" | "defect"
+        | "defective" => Some(true),
         _ => None,
     }
 }

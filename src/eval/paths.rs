@@ -10,6 +10,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::process;
 
 use crate::protocol::MAX_FILE_BYTES;
 
@@ -181,6 +182,20 @@ pub fn read(path: &Path) -> Result<Vec<u8>, String> {
         return Err(format!("expected a picture of at most {} MiB, got a larger file", MAX_FILE_BYTES >> 20));
     }
     Ok(bytes)
+}
+
+/// Writes a file under another name beside `path` first, so that there is never half a file of that name.
+///
+/// # Errors
+/// When it cannot be written; nothing is left beside it then.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut name = path.file_name().ok_or(io::ErrorKind::IsADirectory)?.to_os_string();
+    name.push(format!(".{}.partial", process::id()));
+    let partial = path.with_file_name(name);
+    fs::write(&partial, bytes).and_then(|()| fs::rename(&partial, path)).inspect_err(|_| {
+        // It may not even exist; the first error is the one to tell.
+        let _ = fs::remove_file(&partial);
+    })
 }
 
 /// The system's reason without its number, lower case, so that it reads well after a path.

@@ -48,7 +48,8 @@ impl Axis {
 
     /// With some five ticks at round numbers; the ends are moved out to ticks.
     pub fn between(label: &str, low: f64, high: f64) -> Self {
-        let span = (high - low).max(1e-6);
+        let span = (high - low).max(0.1);
+        let high = low + span;
         let power = 10f64.powf((span / 5.0).log10().floor());
         let step = [1.0, 2.0, 5.0, 10.0].map(|m| m * power).into_iter().find(|s| span / s <= 6.0).unwrap_or(span);
         let (first, last) = ((low / step + 1e-9).floor(), (high / step - 1e-9).ceil());

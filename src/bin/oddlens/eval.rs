@@ -14,7 +14,11 @@ use oddlens::eval::run::{Context, Judged, judge};
 use oddlens::eval::seen::{Model, Remembering, Seen, see};
 use oddlens::eval::store::Store;
 use oddlens::eval::summary::{Columns, measure};
-use oddlens::eval::{EvalError, dataset, paths::one_line, plan, plots, table};
+use oddlens::eval::{
+    EvalError, dataset,
+    paths::{one_line, replace},
+    plan, plots, table,
+};
 use oddlens::score::{METHODS, Method};
 use oddlens::train::Texts;
 
@@ -210,7 +214,7 @@ pub fn run(arguments: Args) -> Result<Done, Failure> {
     files.extend(charts.into_iter().map(|(name, svg)| (name, svg.into_bytes())));
     for (name, bytes) in files {
         let path = arguments.out.join(name);
-        fs::write(&path, bytes).map_err(|e| cannot_write(&path, &e))?;
+        replace(&path, &bytes).map_err(|e| cannot_write(&path, &e))?;
     }
     let mut out = io::stdout().lock();
     out.write_all(text.trim_end().as_bytes())?;
