@@ -174,7 +174,7 @@ struct Listing<'a> {
 impl Listing<'_> {
     /// Adds the class folders in `root/below` (which is empty or ends with `/`).
     fn add_split(&mut self, below: &str, split: Option<Split>) -> Result<(), EvalError> {
-        let folder = self.root.join(below);
+        let folder = if below.is_empty() { self.root.to_path_buf() } else { self.root.join(below) };
         for name in folders(&folder)? {
             if kind_of(&name).is_some() {
                 let expected = "class folders, with normal/ and anomalous/ below a folder that names what is normal";

@@ -99,13 +99,25 @@ pub struct Parts {
 }
 
 /// Why runs are left out.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeftOut {
     pub size: Size,
-    pub reason: String,
+    pub expected: String,
+    /// Least and most, over the tasks.
+    pub got: (usize, usize),
     pub methods: Vec<&'static str>,
     /// Names of the tasks.
     pub tasks: Vec<String>,
+}
+
+impl LeftOut {
+    /// Expected and got, in one line.
+    pub fn reason(&self) -> String {
+        match self.got {
+            (least, most) if least == most => format!("expected {}, got {least}", self.expected),
+            (least, most) => format!("expected {}, got {least} to {most}", self.expected),
+        }
+    }
 }
 
 /// Tasks on a data set.
@@ -284,20 +296,20 @@ impl Plan {
                             size,
                             seed,
                         })),
-                        Some(reason) => {
-                            let name = task.name.clone();
-                            match left_out.iter_mut().find(|l| l.size == size && l.reason == reason) {
-                                Some(known) => {
-                                    if !known.methods.contains(&method.id) {
-                                        known.methods.push(method.id);
-                                    }
-                                    if !known.tasks.contains(&name) {
-                                        known.tasks.push(name);
-                                    }
-                                }
-                                None => {
-                                    left_out.push(LeftOut { size, reason, methods: vec![method.id], tasks: vec![name] })
-                                }
+                        Some((expected, got)) => {
+                            let place = left_out.iter().position(|l| l.size == size && l.expected == expected);
+                            let place = place.unwrap_or_else(|| {
+                                let none = LeftOut { size, expected, got: (got, got), methods: vec![], tasks: vec![] };
+                                left_out.push(none);
+                                left_out.len() - 1
+                            });
+                            let known = &mut left_out[place];
+                            known.got = (known.got.0.min(got), known.got.1.max(got));
+                            if !known.methods.contains(&method.id) {
+                                known.methods.push(method.id);
+                            }
+                            if known.tasks.last() != Some(&task.name) {
+                                known.tasks.push(task.name.clone());
                             }
                         }
                     }
@@ -319,32 +331,26 @@ impl Plan {
         if learns || draws || self.is_drawn() { self.ask.seeds } else { 1 }
     }
 
-    /// What a method lacks.
-    fn lacking(&self, method: &Method, size: Size, task: &Task, parts: &Parts) -> Option<String> {
+    /// What a method lacks: expected, and how many there are.
+    fn lacking(&self, method: &Method, size: Size, task: &Task, parts: &Parts) -> Option<(String, usize)> {
         let (needs, names) = (method.needs, task.setup.normal.len());
         if names < needs.normal_names {
-            return Some(format!("expected at least {} normal classes, got {names}", needs.normal_names));
+            return Some((format!("at least {} normal classes", needs.normal_names), names));
         }
         if is_zero_shot(method, size) {
             return None;
         }
         if parts.normal.len() < needs.normal_examples {
-            let got = parts.normal.len();
-            return Some(format!(
-                "expected at least {} normal pictures to learn from, got {got}",
-                needs.normal_examples
-            ));
+            let expected = format!("at least {} normal pictures to learn from", needs.normal_examples);
+            return Some((expected, parts.normal.len()));
         }
-        let available = parts.outliers.len();
+        if needs.outlier_examples == 0 {
+            return None;
+        }
+        // a number is that number or nothing
         let least = if size == Size::ALL { needs.outlier_examples } else { needs.outlier_examples.max(size.0) };
-        let drawn = size.0.min(available);
-        if drawn < needs.outlier_examples || available < least {
-            return Some(format!(
-                "expected at least {least} outliers to learn from, got {}",
-                if size.0 == 0 { 0 } else { available }
-            ));
-        }
-        None
+        let got = if size == Size(0) { 0 } else { parts.outliers.len() };
+        (got < least).then(|| (format!("{least} outlier examples"), got))
     }
 }
 

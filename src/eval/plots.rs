@@ -72,8 +72,16 @@ const KINDS: [(&str, Curve); 2] = [
     ),
 ];
 
-fn kind_chart(curve: &Curve, title: String, lines: Vec<Line>) -> String {
-    Chart { title, x: Axis::percent(curve.x), y: Axis::percent(curve.y), diagonal: curve.diagonal, lines }.svg()
+fn kind_chart(curve: &Curve, title: String, mut lines: Vec<Line>) -> String {
+    let y = if curve.diagonal {
+        // the curve begins where nothing is called anomalous; the grid has the upper end there
+        lines.iter_mut().for_each(|line| line.points.insert(0, (0.0, 0.0)));
+        Axis::percent(curve.y)
+    } else {
+        let lowest = lines.iter().flat_map(|l| &l.points).map(|p| p.1).fold(100.0, f64::min);
+        Axis::between(curve.y, lowest.min(90.0), 100.0)
+    };
+    Chart { title, x: Axis::percent(curve.x), y, diagonal: curve.diagonal, lines }.svg()
 }
 
 fn line(name: String, curve: Option<Vec<f32>>, bold: bool) -> Option<Line> {

@@ -93,7 +93,7 @@ struct LeftOutEntry<'a> {
     methods: &'a [&'static str],
     oe_size: SizeEntry,
     tasks: &'a [String],
-    reason: &'a str,
+    reason: String,
 }
 
 #[derive(Serialize)]
@@ -134,7 +134,7 @@ pub fn results<'a>(
         columns: columns.iter().map(entry).collect(),
         left_out: left_out
             .iter()
-            .map(|l| LeftOutEntry { methods: &l.methods, oe_size: l.size.into(), tasks: &l.tasks, reason: &l.reason })
+            .map(|l| LeftOutEntry { methods: &l.methods, oe_size: l.size.into(), tasks: &l.tasks, reason: l.reason() })
             .collect(),
         failed: failed.iter().map(|(path, error)| FailedEntry { path, error }).collect(),
     }

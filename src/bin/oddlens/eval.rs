@@ -372,9 +372,9 @@ impl<W: Write> Judging<'_, W> {
 }
 
 fn left_out_line(left_out: &LeftOut, tasks: usize) -> String {
-    let LeftOut { size, reason, methods, tasks: missing } = left_out;
+    let LeftOut { size, methods, tasks: missing, .. } = left_out;
     let share = if missing.len() == tasks { String::new() } else { format!(" ({} of {tasks} classes)", missing.len()) };
-    format!("left out: {} with {size} outliers: {reason}{share}", methods.join(", "))
+    format!("left out: {} with {size} outliers: {}{share}", methods.join(", "), left_out.reason())
 }
 
 fn cannot_write(path: &Path, error: &io::Error) -> Failure {

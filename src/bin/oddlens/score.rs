@@ -138,7 +138,7 @@ pub fn run(arguments: Args) -> Result<Done, Failure> {
         known_outliers: arguments.known_outlier.clone(),
         method: method.id.into(),
     };
-    let head = arguments.head.as_deref().map(|path| read_head(path)).transpose()?;
+    let head = arguments.head.as_deref().map(read_head).transpose()?;
     if let Some(bytes) = &head {
         let saved = saved_head(bytes, &loaded, arguments.method.as_deref())?;
         method = saved.method;
