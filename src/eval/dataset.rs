@@ -100,6 +100,10 @@ impl Dataset {
 /// # Errors
 /// When it cannot be read or is of no known layout.
 pub fn read(root: &Path) -> Result<Dataset, EvalError> {
+    if !root.is_dir() {
+        let got = if root.exists() { "a file" } else { "nothing of that name" }.to_string();
+        return Err(EvalError::Dataset { path: root.to_path_buf(), expected: "a folder", got });
+    }
     if let Some(folder) = cifar::folder_of(root) {
         return cifar::read(&folder);
     }
@@ -156,7 +160,7 @@ pub fn read_outliers(root: &Path) -> Result<Vec<Item>, EvalError> {
     let items: Vec<Item> = listing.found.iter().map(|found| item(found, root, 0, Some(Split::Train), true)).collect();
     if items.is_empty() || !root.is_dir() {
         let expected = "a folder of outlier pictures";
-        let got = if root.is_dir() { "a folder without pictures".into() } else { "no folder".to_string() };
+        let got = if root.is_dir() { "a folder without pictures" } else { "none" }.to_string();
         return Err(EvalError::Dataset { path: root.to_path_buf(), expected, got });
     }
     Ok(items)

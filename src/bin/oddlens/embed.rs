@@ -140,7 +140,7 @@ pub fn run(arguments: Args, matches: &ArgMatches) -> Result<Done, Failure> {
         Output { out: BufWriter::new(io::stdout().lock()), format: arguments.format, rows: Vec::new(), failed: 0 };
     pictures::work_through(
         &arguments.threads,
-        &items,
+        ("items", &items),
         embed,
         &mut output,
         |output, item, result| output.write(item, result),

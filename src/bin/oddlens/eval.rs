@@ -183,7 +183,7 @@ pub fn run(arguments: Args) -> Result<Done, Failure> {
             say(&format!("model {}: {name}", number + 1));
         }
         let first = number == 0;
-        let seen = look(&arguments, &plan, &model, &cache, if first { Some(&mut troubles) } else { None })?;
+        let seen = look(&arguments, &plan, &model, &cache, &mut troubles)?;
         let texts = prepare(&plan, &encoder, first)?;
         let store = Store::open(&cache.join(model.cache_name().replace("embeddings", "scores")))?;
         let context = Context { plan: &plan, seen: &seen, texts: &texts, model: &model, store: &store };
@@ -258,24 +258,25 @@ fn look(
     plan: &Plan,
     model: &Model<'_>,
     cache: &Path,
-    mut troubles: Option<&mut Troubles>,
+    troubles: &mut Troubles,
 ) -> Result<Vec<Option<Seen>>, Failure> {
     let store = Store::open(&cache.join(model.cache_name()))?;
     let wanted = plan.wanted();
     let mut seen: Vec<Option<Seen>> = vec![None; plan.items.len()];
     pictures::work_through(
         &arguments.threads,
-        &wanted,
+        ("pictures", &wanted),
         |&item| see(&plan.items[item], model, &store),
-        &mut (&mut seen, &mut troubles),
+        &mut (&mut seen, troubles),
         |(seen, troubles), &item, outcome| {
             match outcome {
                 Ok(found) => seen[item] = Some(found),
                 Err(message) => {
-                    if let Some(troubles) = troubles {
-                        let path = &plan.items[item].path;
-                        say(&format!("{}: {}; left out", visible(path), visible(&message)));
-                        troubles.pictures.push((path.clone(), message));
+                    let failed = (plan.items[item].path.clone(), message);
+                    // a second model fails on the same files
+                    if !troubles.pictures.contains(&failed) {
+                        say(&format!("{}: {}; left out", visible(&failed.0), visible(&failed.1)));
+                        troubles.pictures.push(failed);
                     }
                 }
             }
@@ -320,7 +321,7 @@ fn judge_all(
     let mut judging = Judging { scores, columns, copies: 0, failed: 0, told: vec![] };
     pictures::work_through(
         &arguments.threads,
-        runs,
+        ("runs", runs),
         |run| judge(run, context),
         &mut judging,
         |judging, run, outcome| judging.take(model, run, plan, outcome),

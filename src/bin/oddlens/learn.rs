@@ -89,7 +89,7 @@ impl Lessons {
             let mut side = Side { kind, lessons: &mut lessons, labels: &mut labels };
             pictures::work_through(
                 threads,
-                &listing.found,
+                ("examples", &listing.found),
                 |found| {
                     let bytes = paths::read(found.file()?)?;
                     let seen = see(&loaded.clip, &Pixels::Encoded, &bytes, no_clock).map_err(|f| f.message)?;

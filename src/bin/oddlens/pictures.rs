@@ -43,14 +43,14 @@ pub fn list(arguments: &[PathBuf]) -> Result<Listing, Failure> {
     Ok(listing)
 }
 
-/// Works on all `items` in parallel and gives the results to `sink` in order, with a progress bar on standard error where that is
-/// a terminal. `flush` is called when there is nothing to write for the moment.
+/// Works on all `items` (`what` they are, for people) in parallel and gives the results to `sink` in order, with a progress bar
+/// on standard error where that is a terminal. `flush` is called when there is nothing to write for the moment.
 ///
 /// # Errors
 /// Those of `sink` and `flush`; or when no thread can be started.
 pub fn work_through<T: Sync, R: Send, O>(
     threads: &Threads,
-    items: &[T],
+    (what, items): (&'static str, &[T]),
     work: impl Fn(&T) -> Result<R, String> + Sync,
     output: &mut O,
     sink: impl Fn(&mut O, &T, Result<R, String>) -> Result<(), Failure>,
@@ -64,7 +64,7 @@ pub fn work_through<T: Sync, R: Send, O>(
         .num_threads(threads.min(items.len().max(1)))
         .build()
         .map_err(|error| Failure::Failed(format!("cannot start {threads} threads: {error}")))?;
-    let bar = progress_bar(items.len());
+    let bar = progress_bar(what, items.len());
     // Where both are the same terminal, the bar steps aside for each line.
     let shared = !bar.is_hidden() && io::stdout().is_terminal();
     let output = std::cell::RefCell::new(output);
@@ -94,12 +94,13 @@ pub fn work_through<T: Sync, R: Send, O>(
 }
 
 /// Hidden where standard error is no terminal.
-fn progress_bar(count: usize) -> ProgressBar {
+fn progress_bar(what: &'static str, count: usize) -> ProgressBar {
     if !io::stderr().is_terminal() || count < 2 {
         return ProgressBar::hidden();
     }
     let bar = ProgressBar::with_draw_target(Some(count as u64), ProgressDrawTarget::stderr());
-    let template = "{bar:30} {pos}/{len}, {eta} left {msg}";
+    let template = "{bar:30} {pos}/{len} {prefix}, {eta} left {msg}";
+    let bar = bar.with_prefix(what);
     bar.with_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 

@@ -170,7 +170,7 @@ pub fn run(arguments: Args) -> Result<Done, Failure> {
     let mut scoring = (report, Labelled::default());
     pictures::work_through(
         &arguments.threads,
-        &listing.found,
+        ("pictures", &listing.found),
         |found| {
             let bytes = paths::read(found.file()?)?;
             let seen = see(&loaded.clip, &Pixels::Encoded, &bytes, no_clock).map_err(|failure| failure.message)?;
