@@ -798,6 +798,32 @@ fn other_heads_are_refused_in_one_line() {
     assert_eq!(scene.oddlens(&["score", "bad", "--head", "bce.json", "--normal-examples", "good"]).status, 2);
 }
 
+/// At most so many normal pictures are learned from, drawn by the seed: then even what has nothing to train is done for each.
+#[test]
+fn normal_examples_can_be_limited() {
+    let scene = Scene::new("normals");
+    for (kind, class) in ["dog", "cat"].iter().enumerate() {
+        scene.pictures(&format!("data/train/{class}"), kind as u32, 0..6);
+        scene.pictures(&format!("data/test/{class}"), kind as u32, 10..13);
+    }
+    let arguments = ["data", "--methods", "zero-shot,nearest-normal", "--seeds", "3"];
+    let seeds =
+        |results: &Value, method: &str| column(results, method, 0)["eval_cls_rocs"][0].as_array().unwrap().len();
+    let (_, all) = scene.eval(0, &arguments);
+    assert_eq!((seeds(&all, "zero-shot"), seeds(&all, "nearest-normal")), (1, 1));
+    let (_, one) = scene.eval(0, &[&arguments[..], &["--normals", "1"]].concat());
+    assert_eq!((seeds(&one, "zero-shot"), seeds(&one, "nearest-normal")), (1, 3));
+    // one picture of a kind is less like a new one than the most similar of six
+    let rows = rows(&scene.read("out/scores.csv"));
+    let of = |seed: &str| {
+        rows.iter()
+            .filter(|r| r.method == "nearest-normal" && r.seed == seed)
+            .map(|r| r.score.to_bits())
+            .collect::<Vec<_>>()
+    };
+    assert!(of("0") != of("1") || of("1") != of("2"), "seeds draw");
+}
+
 /// Two runs on one cache would overwrite each other.
 #[test]
 fn a_cache_is_used_by_one_run_at_a_time() {

@@ -153,6 +153,7 @@ struct Troubles {
 /// # Errors
 /// When the data set, a model or the cache cannot be used, or the results cannot be written.
 pub fn run(arguments: Args) -> Result<Done, Failure> {
+    begin_again_with_known_threads();
     let methods = methods(&arguments.methods)?;
     let mut sizes = arguments.oe_sizes.clone();
     sizes.sort_unstable();
@@ -222,6 +223,24 @@ pub fn run(arguments: Args) -> Result<Done, Failure> {
     say(&format!("written to {}", arguments.out.display()));
     Ok(if troubles.pictures.is_empty() && troubles.runs == 0 { Done::All } else { Done::Some })
 }
+
+/// Where nobody has said on how many threads candle computes a product, it reads the list of processors before every one, which
+/// makes training twice as slow as it is; pictures and runs are spread over threads anyway. It can be told by the environment
+/// alone, and that only before the program begins (changing one's own environment is unsafe).
+#[cfg(unix)]
+fn begin_again_with_known_threads() {
+    use std::os::unix::process::CommandExt;
+    const NAME: &str = "RAYON_NUM_THREADS";
+    if std::env::var_os(NAME).is_none()
+        && let Ok(program) = std::env::current_exe()
+    {
+        // the same process; it comes back here only on failure, and goes on as it is
+        let _ = std::process::Command::new(program).args(std::env::args_os().skip(1)).env(NAME, "1").exec();
+    }
+}
+
+#[cfg(not(unix))]
+fn begin_again_with_known_threads() {}
 
 /// Each model, how it computes, and its name among the others.
 fn load_models(arguments: &Args) -> Result<Vec<(Loaded, Compute, String)>, Failure> {
