@@ -272,6 +272,15 @@ fn every_layout_is_known() {
     let names = |results: &Value| strings(&results["classes"]).join(" ");
     assert_eq!(names(&left_out), "cat dog school_bus");
 
+    // a folder without pictures is no class, and results are none either
+    scene.write("data/notes/list.txt", "");
+    let (run, _) = scene.eval(0, &[&["data"], &zero_shot[..]].concat());
+    assert!(run.err.contains("note: folders without pictures are no classes: notes\n"), "{}", run.err);
+    for inside in ["data", "data/results", "./data/new/results"] {
+        let refused = scene.refused(&["eval", "data", "--out", inside]);
+        assert!(refused.contains("--out: expected a folder outside of the data set"), "{refused}");
+    }
+
     // the same with a split, pictures deeper down, and a folder that is no split
     for (kind, class) in ["dog", "cat"].iter().enumerate() {
         scene.pictures(&format!("split/train/{class}"), kind as u32, 0..5);
@@ -637,6 +646,17 @@ fn page_and_command_line_give_the_same_scores_after_learning() {
         assert!(lines[..7].iter().all(|l| l["basis"] == "cross-validated"), "{}: {}", method.id, lines[0]);
         assert!(lines[10..].iter().all(|l| l["basis"].is_null()), "{}", method.id);
 
+        if method.id == "bce" {
+            // labels of examples are known; of the others the folder tells, and here it tells half
+            let labels =
+                ["score", "good", "bad", "new", "--method", "bce", "--normal", "dog,cat", "--labels", "folder"];
+            let examples = ["--normal-examples", "good", "--outlier-examples", "bad", "--format", "json"];
+            let run = scene.oddlens(&[&labels[..], &examples].concat());
+            let last: Value = serde_json::from_str(run.out.lines().last().unwrap()).unwrap();
+            let counts = ["normal", "anomalous", "cross_validated"].map(|key| last[key].as_u64().unwrap());
+            assert_eq!((counts, run.out.lines().count()), ([7, 5, 10], 15), "{last}");
+            assert!(run.err.contains("note: 10 of the pictures are examples; their scores come from cross-validation"));
+        }
         if !method.needs.training {
             continue;
         }

@@ -128,7 +128,7 @@ pub fn read(root: &Path) -> Result<Dataset, EvalError> {
     for (below, split) in &roots {
         listing.add_split(below, *split)?;
     }
-    let Listing { layout, mut classes, mut items, passed_over, .. } = listing;
+    let Listing { layout, classes, mut items, passed_over, .. } = listing;
     let (Some(layout), false) = (layout, items.is_empty()) else {
         let expected = "CIFAR-10's binary batches, or pictures in folders <class>/ or <class>/{normal,anomalous}/";
         let got = match (top.is_empty(), passed_over) {
@@ -141,13 +141,18 @@ pub fn read(root: &Path) -> Result<Dataset, EvalError> {
     if passed_over > 0 {
         notes.push(format!("{passed_over} other files in folders passed over"));
     }
-    // classes stand in the order of their names, whichever split they were found in
-    let mut order: Vec<usize> = (0..classes.len()).collect();
+    // classes stand in the order of their names, whichever split they were found in; a folder without pictures is none
+    let (mut order, empty): (Vec<usize>, Vec<usize>) =
+        (0..classes.len()).partition(|&class| items.iter().any(|item| item.class == class));
+    if !empty.is_empty() {
+        let names: Vec<&str> = empty.iter().map(|&class| classes[class].as_str()).collect();
+        notes.push(format!("folders without pictures are no classes: {}", names.join(", ")));
+    }
     order.sort_by(|&a, &b| classes[a].cmp(&classes[b]));
-    let mut place = vec![0; order.len()];
+    let mut place = vec![0; classes.len()];
     order.iter().enumerate().for_each(|(new, &old)| place[old] = new);
     items.iter_mut().for_each(|item| item.class = place[item.class]);
-    classes.sort();
+    let classes: Vec<String> = order.iter().map(|&class| classes[class].clone()).collect();
     Ok(Dataset { layout, classes, items, notes })
 }
 

@@ -71,8 +71,10 @@ impl Ask {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Task {
     pub class: usize,
-    /// The class as the data set spells it, as in prompts.
+    /// The class as the data set spells it.
     pub name: String,
+    /// The paper's prompts with class names verbatim, underscores included. (`Prepared` asks a model with a closed vocabulary in the
+    /// spelling that it was taught, as `weights/training/evaluate.py` does.)
     pub setup: Setup,
 }
 

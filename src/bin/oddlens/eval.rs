@@ -53,7 +53,8 @@ Written to --out (figures there run from 0 to 1, on screen in percent):
                  classes, as the paper's code writes them, for the first column; under columns the
                  same for every column, with 95 % intervals (DeLong) and false-alarm rates
   scores.csv     task,method,oe_size,seed,path,is_anomaly,score: the score is the margin, which ranks
-                 without saturation; a task is named by its class (a second model: scores-2.csv)
+                 without saturation; a task is named by its class; some 60 bytes for each picture
+                 of each run (a second model: scores-2.csv)
   table.md, roc*.svg, pr*.svg, few-shot.svg
   cache/         embeddings and scores: a run that was stopped (Ctrl-C) goes on from there
 
@@ -165,6 +166,10 @@ pub fn run(arguments: Args) -> Result<Done, Failure> {
     let most_normal = arguments.normals.map(|n| n as usize);
     let ask = Ask { protocol, methods, sizes, seeds: arguments.seeds, most_normal };
     let data = dataset::read(&arguments.dataset)?;
+    if is_below(&arguments.out, &arguments.dataset) {
+        let message = "--out: expected a folder outside of the data set, got one inside, where its folders would be taken for classes";
+        return Err(Failure::Usage(message.into()));
+    }
     data.notes.iter().for_each(|note| say(&format!("note: {}", visible(note))));
     let outliers = arguments.oe.as_deref().map(dataset::read_outliers).transpose()?;
     let plan = Plan::new(data, outliers, ask)?;
@@ -389,6 +394,13 @@ impl<W: Write> Judging<'_, W> {
         self.columns.take(model, run, plan, measured);
         Ok(())
     }
+}
+
+/// Whether a path, which may not exist yet, is that folder or lies in it.
+fn is_below(path: &Path, folder: &Path) -> bool {
+    let Ok(folder) = folder.canonicalize() else { return false };
+    let full = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    full.ancestors().filter_map(|above| above.canonicalize().ok()).any(|above| above == folder)
 }
 
 fn left_out_line(left_out: &LeftOut, tasks: usize) -> String {

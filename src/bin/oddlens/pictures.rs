@@ -75,7 +75,8 @@ pub fn work_through<T: Sync, R: Send, O>(
         work,
         |index, result| {
             let result = result.unwrap_or_else(|panic| Err(format!("internal error, please report it: {panic}")));
-            if result.is_err() {
+            let is_failure = result.is_err();
+            if is_failure {
                 failed += 1;
                 bar.set_message(format!("{failed} failed"));
             }
@@ -85,7 +86,8 @@ pub fn work_through<T: Sync, R: Send, O>(
                 sink(output, &items[index], result)?;
                 if shared { flush(output).map_err(Failure::from) } else { Ok(()) }
             };
-            if shared { bar.suspend(write) } else { write() }
+            // a failure may be told on standard error, where the bar is
+            if shared || is_failure { bar.suspend(write) } else { write() }
         },
         || flush(&mut output.borrow_mut()).map_err(Failure::from),
     );
