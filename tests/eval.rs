@@ -299,6 +299,12 @@ fn every_layout_is_known() {
     assert_eq!(column(&split, "bce", 2)["eval_cls_rocs"][0].as_array().unwrap().len(), 2);
     assert!(rows(&scene.read("out/scores.csv")).iter().all(|r| r.path.starts_with("test/")));
 
+    // ImageNet-30 calls its parts so
+    fs::rename(scene.0.join("split/train"), scene.0.join("split/one_class_train")).unwrap();
+    fs::rename(scene.0.join("split/test"), scene.0.join("split/one_class_test")).unwrap();
+    let (_, imagenet) = scene.eval(0, &["split", "--methods", "zero-shot,bce", "--oe-sizes", "2", "--seeds", "2"]);
+    assert_eq!(imagenet["columns"], split["columns"]);
+
     // the reference's own layout: each class is judged on its own pictures
     for (place, numbers) in [("train", 0..4), ("test", 10..13)] {
         scene.pictures(&format!("custom/{place}/dog/normal"), 0, numbers.clone());

@@ -360,3 +360,116 @@ impl Plan {
 pub fn is_zero_shot(method: &Method, size: Size) -> bool {
     size == Size(0) && method.loss == Some(Loss::ClipOe)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::eval::dataset::Source;
+    use crate::score::{METHODS, method};
+
+    /// Three classes of seven pictures; where they are split, five to learn from.
+    fn dataset(layout: Layout, split: bool) -> Dataset {
+        let item = |i: usize| Item {
+            path: i.to_string(),
+            class: i % 3,
+            split: split.then_some(if i < 15 { Split::Train } else { Split::Test }),
+            anomalous: layout == Layout::NormalAnomalous && i % 2 == 1,
+            source: Source::Broken("not read here".into()),
+        };
+        let classes = ["a", "b", "c"].map(String::from).to_vec();
+        Dataset { layout, classes, items: (0..21).map(item).collect(), notes: vec![] }
+    }
+
+    fn ask(protocol: Protocol, ids: &[&str], sizes: &[usize]) -> Ask {
+        let methods = ids.iter().map(|id| method(id).expect("listed")).collect();
+        Ask { protocol, methods, sizes: sizes.iter().map(|&s| Size(s)).collect(), seeds: 2, most_normal: None }
+    }
+
+    /// Contents of pictures, all different but for those that `copies` names.
+    fn contents(n: usize, copies: &[(usize, usize)]) -> Vec<Key> {
+        let of = |i: usize| copies.iter().find(|c| c.0 == i).map_or(i, |c| c.1);
+        (0..n).map(|i| [of(i) as u8; 32]).collect()
+    }
+
+    /// Whatever is asked: nothing is learned from and judged, kinds are right, and the seed alone draws.
+    #[test]
+    fn what_is_learned_from_is_not_judged() {
+        let contents = contents(21, &[(0, 20), (2, 17)]);
+        let content = |i: usize| (i != 4).then(|| &contents[i]);
+        let mut asked = 0;
+        for (layout, protocol) in [
+            (Layout::Classes, Protocol::OneVsRest),
+            (Layout::Classes, Protocol::LeaveOneOut),
+            (Layout::NormalAnomalous, Protocol::OneVsRest),
+        ] {
+            for split in [true, false] {
+                let plan = Plan::new(dataset(layout, split), None, ask(protocol, &["bce"], &[2])).expect("a plan");
+                for task in &plan.tasks {
+                    for seed in 0..4 {
+                        let parts = plan.parts(task, seed, &content);
+                        assert_eq!(parts, plan.parts(task, seed, &content));
+                        let judged: HashSet<&Key> = parts.judged.iter().map(|&(i, _)| &contents[i]).collect();
+                        let learned: Vec<usize> = parts.normal.iter().chain(&parts.outliers).copied().collect();
+                        assert!(learned.iter().all(|&i| !judged.contains(&contents[i]) && i != 4));
+                        assert!(!learned.is_empty() && !parts.judged.is_empty());
+                        let is_odd = |i: usize| plan.is_anomalous(task, &plan.items[i]);
+                        assert!(parts.normal.iter().all(|&i| !is_odd(i)) && parts.outliers.iter().all(|&i| is_odd(i)));
+                        assert!(parts.judged.iter().all(|&(i, odd)| odd == is_odd(i)));
+                        assert!(parts.judged.is_sorted());
+                        if layout == Layout::Classes {
+                            assert_eq!(learned.len() + parts.judged.len() + parts.copies, 20);
+                        }
+                        asked += 1;
+                    }
+                }
+                let (a, b) = (plan.parts(&plan.tasks[0], 0, &content), plan.parts(&plan.tasks[0], 1, &content));
+                assert_eq!(a.judged == b.judged, split, "a split stays, halves are drawn");
+            }
+        }
+        assert_eq!(asked, 3 * 2 * 3 * 4);
+    }
+
+    #[test]
+    fn given_outliers_are_the_only_ones() {
+        let given: Vec<Item> = dataset(Layout::Classes, false).items.into_iter().take(3).collect();
+        let plan = Plan::new(dataset(Layout::Classes, true), Some(given), ask(Protocol::OneVsRest, &["bce"], &[1]));
+        let plan = plan.expect("a plan");
+        // the last one given is a copy of a judged picture
+        let contents = contents(24, &[(23, 20)]);
+        let mut outliers = plan.parts(&plan.tasks[1], 0, &|i| Some(&contents[i])).outliers;
+        outliers.sort_unstable();
+        assert_eq!(outliers, [21, 22]);
+        assert_eq!(plan.wanted().len(), 24);
+    }
+
+    #[test]
+    fn only_what_is_needed_is_seen() {
+        let wanted = |ids: &[&str], split: bool| {
+            let plan = Plan::new(dataset(Layout::Classes, split), None, ask(Protocol::OneVsRest, ids, &[1]));
+            plan.expect("a plan").wanted().len()
+        };
+        assert_eq!((wanted(&["zero-shot"], true), wanted(&["zero-shot", "bce"], true)), (6, 21));
+        assert_eq!(wanted(&["zero-shot"], false), 21);
+    }
+
+    #[test]
+    fn every_method_runs_or_is_left_out_with_a_reason() {
+        let all: Vec<&str> = METHODS.iter().map(|m| m.id).collect();
+        let contents = contents(21, &[]);
+        let sizes = [0, 2, 100];
+        for protocol in [Protocol::OneVsRest, Protocol::LeaveOneOut] {
+            let plan = Plan::new(dataset(Layout::Classes, true), None, ask(protocol, &all, &sizes)).expect("a plan");
+            let (runs, left_out) = plan.runs(&|i| Some(&contents[i]));
+            for m in METHODS {
+                for size in plan.sizes_of(m) {
+                    let runs = runs.iter().filter(|r| r.method == m && r.size == size && r.task == 0).count();
+                    let reasons = left_out.iter().filter(|l| l.size == size && l.methods.contains(&m.id)).count();
+                    assert_eq!(reasons, usize::from(runs == 0), "{} {size}", m.id);
+                }
+            }
+            assert!(left_out.iter().all(|l| l.reason().starts_with("expected ") && l.reason().contains(", got ")));
+            assert_eq!(runs.iter().filter(|r| r.method.id == "zero-shot").count(), 3, "no seed can change it");
+            assert_eq!(runs.iter().any(|r| r.method.id == "mcm"), protocol == Protocol::LeaveOneOut);
+        }
+    }
+}

@@ -229,7 +229,7 @@ mod tests {
         };
         assert_eq!(names(0.0, 100.0), ["0", "20", "40", "60", "80", "100"]);
         assert_eq!(names(97.31, 99.02), ["97.0", "97.5", "98.0", "98.5", "99.0", "99.5"]);
-        assert_eq!(names(50.0, 50.0).len(), 2);
+        assert!(names(50.0, 50.0).len() >= 2, "no height, an axis all the same");
         let svg = chart(2);
         assert!(svg.contains(">x, %</text>") && svg.contains(">y, %</text>"), "{svg}");
     }
