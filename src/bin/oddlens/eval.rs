@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::ValueEnum;
+use clap::builder::{PossibleValue, PossibleValuesParser};
 use oddlens::engine::pipeline::Prepared;
 use oddlens::eval::plan::{Ask, LeftOut, Plan, Run, Size};
 use oddlens::eval::results::{ModelNames, Scores, results};
@@ -30,7 +31,7 @@ use crate::{Done, Failure, say};
 const EXAMPLES: &str = "\
 Examples:
   oddlens eval cifar-10-batches-bin --methods zero-shot --out results
-  oddlens eval imagenet30 --protocol loo --methods zero-shot,mcm,clip-oe --oe tiny-images --out results
+  oddlens eval imagenet30 --protocol loo --methods mcm,clip-oe --oe tiny-images --out results
   oddlens eval parts --methods all --oe-sizes 0,1,2,4,8 --seeds 5 --out results
   oddlens eval cifar-10-batches-bin --model clip.gguf --compute q8 --compute f32 --out results
 
@@ -49,12 +50,12 @@ without it, those of the other classes (ovr), of the class left out (loo) or in 
 the half to learn from. What a method cannot have is left out, with a line that says why.
 
 Written to --out (figures there run from 0 to 1, on screen in percent):
-  results.json   eval_mean_auc, eval_std_auc, eval_mean_avg_prec, eval_cls_rocs (by class and seed) and
-                 classes, as the paper's code writes them, for the first column; under columns the
-                 same for every column, with 95 % intervals (DeLong) and false-alarm rates
-  scores.csv     task,method,oe_size,seed,path,is_anomaly,score: the score is the margin, which ranks
-                 without saturation; a task is named by its class; some 60 bytes for each picture
-                 of each run (a second model: scores-2.csv)
+  results.json   eval_mean_auc, eval_std_auc, eval_mean_avg_prec, eval_cls_rocs (by class, then
+                 seed) and classes, as the paper's code writes them, for the first column; under
+                 columns the same for each, with 95 % intervals (DeLong) and false-alarm rates
+  scores.csv     task,method,oe_size,seed,path,is_anomaly,score: the score is the margin, which
+                 ranks without saturation; a task is named by its class; some 60 bytes for each
+                 picture of each run (a second model: scores-2.csv)
   table.md, roc*.svg, pr*.svg, few-shot.svg
   cache/         embeddings and scores: a run that was stopped (Ctrl-C) goes on from there
 
@@ -71,8 +72,8 @@ pub struct Args {
     /// What is normal: one class (one-vs-rest) or all but one (leave-one-out)
     #[arg(long, value_enum, default_value = "ovr")]
     protocol: Protocol,
-    /// Methods, separated by commas, or 'all': zero-shot, mcm, ... (see 'oddlens score --help')
-    #[arg(long, value_name = "METHODS", value_delimiter = ',', default_value = "all")]
+    /// Methods, separated by commas
+    #[arg(long, value_name = "METHODS", value_delimiter = ',', default_value = "all", value_parser = method_names())]
     methods: Vec<String>,
     /// A folder of outlier pictures to learn from
     #[arg(long, value_name = "DIR")]
@@ -110,6 +111,12 @@ enum Protocol {
     Loo,
 }
 
+fn method_names() -> PossibleValuesParser {
+    let of = |method: &Method| PossibleValue::new(method.id).help(method.name);
+    let all = PossibleValue::new("all").help("Every one that has what it needs");
+    PossibleValuesParser::new(METHODS.iter().map(of).chain([all]))
+}
+
 fn size(text: &str) -> Result<Size, String> {
     match text.trim() {
         "all" => Ok(Size::ALL),
@@ -118,16 +125,8 @@ fn size(text: &str) -> Result<Size, String> {
 }
 
 /// The methods that were named, in the order of [`METHODS`].
-fn methods(ids: &[String]) -> Result<Vec<&'static Method>, Failure> {
-    let ids: Vec<&str> = ids.iter().map(|id| id.trim()).filter(|id| !id.is_empty()).collect();
-    for id in ids.iter().filter(|id| **id != "all") {
-        oddlens::score::method(id).map_err(|e| Failure::Usage(e.to_string()))?;
-    }
-    let chosen: Vec<_> = METHODS.iter().filter(|m| ids.contains(&"all") || ids.contains(&m.id)).collect();
-    if chosen.is_empty() {
-        return Err(Failure::Usage("--methods: expected at least one, got none".into()));
-    }
-    Ok(chosen)
+fn methods(ids: &[String]) -> Vec<&'static Method> {
+    METHODS.iter().filter(|m| ids.iter().any(|id| id == "all" || id == m.id)).collect()
 }
 
 impl From<EvalError> for Failure {
@@ -155,7 +154,7 @@ struct Troubles {
 /// When the data set, a model or the cache cannot be used, or the results cannot be written.
 pub fn run(arguments: Args) -> Result<Done, Failure> {
     begin_again_with_known_threads();
-    let methods = methods(&arguments.methods)?;
+    let methods = methods(&arguments.methods);
     let mut sizes = arguments.oe_sizes.clone();
     sizes.sort_unstable();
     sizes.dedup();
@@ -425,12 +424,11 @@ mod tests {
 
     #[test]
     fn methods_come_in_the_order_of_the_list() {
-        let ids = |named: &[&str]| -> Option<Vec<&str>> {
+        let ids = |named: &[&str]| -> Vec<&str> {
             let named: Vec<String> = named.iter().map(|n| n.to_string()).collect();
-            Some(methods(&named).ok()?.iter().map(|m| m.id).collect())
+            methods(&named).iter().map(|m| m.id).collect()
         };
-        assert_eq!(ids(&["bce", "zero-shot"]), Some(vec!["zero-shot", "bce"]));
-        assert_eq!(ids(&["all"]).map(|all| all.len()), Some(METHODS.len()));
-        assert_eq!((ids(&["magic"]), ids(&[""])), (None, None));
+        assert_eq!(ids(&["bce", "zero-shot"]), ["zero-shot", "bce"]);
+        assert_eq!(ids(&["all"]).len(), METHODS.len());
     }
 }

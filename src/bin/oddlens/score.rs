@@ -45,7 +45,8 @@ examples takes all paths behind it). Of a picture that is itself an example, the
 cross-validation, and json has \"basis\": \"cross-validated\" (\"learned\" where it could not be left
 out). The page gives the same scores for the same examples, setup and seed. Without --threshold,
 the methods whose scores have no natural middle (nearest-normal, text-and-examples, dsvdd) take
-one from the normal examples, above which at most 5 % of such pictures are expected.
+one from the normal examples, above which at most 5 % of such pictures are expected (more where
+there are fewer than 19 of them).
 
 With --labels folder a last line on standard error has AUROC, its interval, average precision and
 the false-alarm rate; with --format json it also stands on standard output as

@@ -16,9 +16,9 @@ use crate::{Done, Failure, say};
 
 const EXAMPLES: &str = "\
 Examples:
-  oddlens train --method bce --normal screw --normal-examples good/ --outlier-examples bad/ --out head.json
-  oddlens train --method clip-oe --normal dog,cat --normal-examples pets/ --outlier-examples fox.jpg --out pets.json
-  oddlens score --head head.json parts/
+  oddlens train --method bce --normal screw --normal-examples ok/ --outlier-examples bad/ --out h.json
+  oddlens train --method dsvdd --normal dog,cat --normal-examples pets/ --out pets.json
+  oddlens score --head h.json parts/
 
 Learned from are the examples alone; how well it went is told by cross-validation (AUROC on
 examples that were left out), next to zero-shot on the same pictures. A head is for one model: the
@@ -31,7 +31,7 @@ written, 2 wrong usage (also: too few examples).";
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// What is trained; 'oddlens eval --help' has how they compare
+    /// What is trained; 'oddlens eval' compares them
     #[arg(long, value_name = "METHOD", value_parser = methods(|m| m.needs.training))]
     method: String,
     /// What is normal: names, separated by commas or given repeatedly
