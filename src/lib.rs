@@ -18,6 +18,7 @@
 //! | 5 | `engine` | requests in, events out: where pixels, model, scoring and learning meet | browser, network, files |
 //! | 5 | `app_state` | the page's pure reducer | Yew, DOM, models |
 //! | 5 | `bench` | how fast a model runs here, from a seed and a given clock | browser, files |
+//! | 6 | `eval` (`cli`) | data sets on disk, the cache of embeddings, tasks and runs, measures, tables and charts | the page, the terminal |
 //! | 6 | `link` | the wire between page and worker: spawn, transfer, respawn | what the messages mean |
 //! | 6 | `ui` | the page: `app`, `hooks`, `components` | tensors, models, scorers |
 //! | - | `bin/page`, `bin/worker`, `bin/oddlens` | entry points and the edges: network in the worker, files in the command line | |
@@ -29,7 +30,7 @@
 //! 4. Page and command line share every step from bytes to score (`engine::pipeline`).
 //! 5. A larger score is more anomalous, everywhere.
 //! 6. The library exports nothing to JavaScript, so the page's wasm sheds the model.
-//! 7. Clock, network, camera and files are touched only in `bin`, `link` and `ui`; all else gets bytes and a clock function.
+//! 7. Clock, network, camera and files are touched only in `bin`, `link` and `ui`, files also in `eval`; all else gets bytes and a clock function.
 //! 8. No global mutable state: the engine owns the session.
 //! 9. candle only in `clip`, for the f32 path that the 8-bit one is held against, and in `train`, for the gradients of heads.
 //!    GGUF is read by our own code, because candle's reader believes the header's sizes.
@@ -44,6 +45,11 @@
 //! `engine::learning` (the queue, worked off in slices between messages) -> `train` (a fit on all examples, then one for each
 //! fold) -> `Event::Fitted`, and `Event::Rescored` if the method is in force -> `Request::Evaluate` -> `metrics` ->
 //! `Event::Evaluated`. `cargo run --release --example heads` measures the heads.
+//!
+//! # Journey of a data set
+//! `oddlens eval` -> `eval::dataset` (pictures in a fixed order) -> `eval::seen` (`engine::pipeline`, or the cache) -> `eval::plan` (tasks
+//! and runs: who is learned from, who is judged) -> `eval::run` (`train`) -> `eval::summary` (`metrics`) -> table, `results.json`,
+//! `scores.csv`, charts.
 //!
 //! # Recipes
 //! * A scoring method: one file in `score/`, one line in `METHODS`, an example worked by hand. A trained one has a `Loss`, too:
@@ -62,6 +68,8 @@ pub mod clip;
 pub mod embedding;
 #[cfg(feature = "model")]
 pub mod engine;
+#[cfg(feature = "cli")]
+pub mod eval;
 pub mod kernels;
 #[cfg(all(feature = "web", target_arch = "wasm32"))]
 pub mod link;

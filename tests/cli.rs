@@ -219,6 +219,17 @@ fn the_exit_status_tells_how_it_went() {
         &["score", "--normal", "dog", "--threads", "0", "a.png"],
         &["score", "--normal", "dog", "--format", "xml", "a.png"],
         &["score", "--normal", "dog", "--compute", "f64", "a.png"],
+        &["score", "--normal", "dog", "--method", "bce", "a.png"],
+        &["score", "--normal", "dog", "--head", "gone.json", "a.png"],
+        &["score", "--head", "model.gguf", "a.png"],
+        &["score", "--normal", "dog", "--labels", "file", "a.png"],
+        &["train", "--normal", "dog", "--method", "zero-shot", "--out", "head.json", "--normal-examples", "a.png"],
+        &["train", "--normal", "dog", "--method", "bce", "--out", "head.json", "--normal-examples", "a.png"],
+        &["train", "--normal", "dog", "--method", "dsvdd", "--out", "head.json", "--normal-examples", "a.png"],
+        &["eval", "empty", "--out", "results"],
+        &["eval", "gone", "--out", "results"],
+        &["eval", "a.png", "--out", "results"],
+        &["eval", "."],
         &["embed"],
         &["embed", "--text", "x", "empty"],
         &["model", "inspect", "a.png"],
@@ -231,7 +242,9 @@ fn the_exit_status_tells_how_it_went() {
     ] {
         assert_eq!(status(wrong), 2, "{wrong:?}");
     }
-    assert!(!scene.0.join("out.gguf").exists());
+    assert!(
+        !scene.0.join("out.gguf").exists() && !scene.0.join("head.json").exists() && !scene.0.join("results").exists()
+    );
 }
 
 #[test]
@@ -486,7 +499,16 @@ fn the_reader_may_leave() {
 #[test]
 fn every_help_has_examples() {
     let scene = Scene::new("help");
-    for command in [&[][..], &["score"], &["embed"], &["model"], &["model", "inspect"], &["model", "convert"]] {
+    for command in [
+        &[][..],
+        &["score"],
+        &["train"],
+        &["eval"],
+        &["embed"],
+        &["model"],
+        &["model", "inspect"],
+        &["model", "convert"],
+    ] {
         for flag in ["--help", "-h"] {
             let run = scene.oddlens(&[command, &[flag]].concat());
             assert_eq!(run.status, 0);

@@ -23,6 +23,10 @@ use thiserror::Error;
 /// Pixels in a picture at most. A photo has 12 to 50 million; more would not fit beside a model in a browser tab.
 pub const MAX_PIXELS: u64 = 100_000_000;
 
+/// Names the numbers that [`preprocess`] gives: whoever keeps what was computed from them keeps this with it. Raise it whenever a
+/// picture gives other numbers than before, be it by decoding, resampling or normalising.
+pub const PREPROCESSING_VERSION: u32 = 1;
+
 /// Why bytes are no picture.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum PixelsError {

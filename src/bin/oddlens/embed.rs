@@ -8,11 +8,11 @@ use std::slice;
 use clap::{ArgMatches, ValueEnum};
 use oddlens::clip::Encoder;
 use oddlens::engine::pipeline::see;
+use oddlens::eval::paths::{self, Found, Listing};
 use oddlens::protocol::Pixels;
 use serde::Serialize;
 
 use crate::load::{ModelArgs, load};
-use crate::paths::{Found, Listing};
 use crate::pictures::{self, Threads, no_clock};
 use crate::report::{json_line, visible};
 use crate::{Done, Failure, say};
@@ -131,7 +131,7 @@ pub fn run(arguments: Args, matches: &ArgMatches) -> Result<Done, Failure> {
             Ok(Embedded { embedding: embedded.embeddings.row(0).to_vec(), truncated })
         }
         Item::Picture(found) => {
-            let bytes = pictures::read(found.file()?)?;
+            let bytes = paths::read(found.file()?)?;
             let seen = see(clip, &Pixels::Encoded, &bytes, no_clock).map_err(|failure| failure.message)?;
             Ok(Embedded { embedding: seen.embedding, truncated: false })
         }
@@ -140,7 +140,7 @@ pub fn run(arguments: Args, matches: &ArgMatches) -> Result<Done, Failure> {
         Output { out: BufWriter::new(io::stdout().lock()), format: arguments.format, rows: Vec::new(), failed: 0 };
     pictures::work_through(
         &arguments.threads,
-        &items,
+        ("items", &items),
         embed,
         &mut output,
         |output, item, result| output.write(item, result),

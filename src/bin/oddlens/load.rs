@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 use oddlens::clip::tokenizer::parse_merges;
 use oddlens::clip::{self, Clip, Sidecars};
+use oddlens::eval::paths::one_line;
 use oddlens::weights::manifest::embedded;
 use oddlens::weights::{Checkpoint, Format};
 use serde::Deserialize;
 
 use crate::Failure;
-use crate::paths::one_line;
 
 /// The threshold where nobody has measured a better one: anomalous when the anomaly texts have more than half of the probability.
 const PLAIN_THRESHOLD: f32 = 0.5;
@@ -28,12 +28,22 @@ pub struct ModelArgs {
     compute: Compute,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Compute {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Compute {
     /// 8-bit integers: fast, as the page does
     Q8,
     /// 32-bit floats: the reference, slow
     F32,
+}
+
+impl Compute {
+    /// As it is written on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Compute::Q8 => "q8",
+            Compute::F32 => "f32",
+        }
+    }
 }
 
 /// A model ready to run.
@@ -41,6 +51,10 @@ pub struct Loaded {
     pub clip: Clip,
     /// The score above which a picture is anomalous, unless the person says otherwise.
     pub threshold: f32,
+    /// For people, and in the files of heads.
+    pub name: String,
+    /// SHA-256 of the file, lower-case hex.
+    pub sha256: String,
 }
 
 /// Loads the model that was asked for.
@@ -48,22 +62,32 @@ pub struct Loaded {
 /// # Errors
 /// When its file cannot be read or holds no usable model: wrong usage.
 pub fn load(arguments: &ModelArgs) -> Result<Loaded, Failure> {
-    let compute = match arguments.compute {
+    load_file(arguments.model.as_deref(), arguments.compute)
+}
+
+/// Loads a file, or the built-in model.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_file(path: Option<&Path>, compute: Compute) -> Result<Loaded, Failure> {
+    let compute = match compute {
         Compute::Q8 => clip::Compute::Q8,
         Compute::F32 => clip::Compute::F32,
     };
-    let Some(path) = &arguments.model else {
+    let Some(path) = path else {
         let broken = |error: &dyn std::fmt::Display| Failure::Failed(format!("the built-in model: {error}"));
-        let threshold = embedded::manifest().entry(None).map_err(|error| broken(&error))?.threshold;
+        let manifest = embedded::manifest();
+        let entry = manifest.entry(None).map_err(|error| broken(&error))?;
         let checkpoint = Checkpoint::read(embedded::MODEL).map_err(|error| broken(&error))?;
         let clip = Clip::new(&checkpoint, &Sidecars::default(), compute).map_err(|error| broken(&error))?;
-        return Ok(Loaded { clip, threshold });
+        return Ok(Loaded { clip, threshold: entry.threshold, name: entry.name.clone(), sha256: entry.sha256.clone() });
     };
     let wrong = |error: &dyn std::fmt::Display| Failure::Usage(format!("model {}: {error}", path.display()));
-    let (checkpoint, _) = read(path)?;
+    let (checkpoint, sha256) = read(path)?;
     let sidecars = Neighbours::of(path, &checkpoint).read()?;
     let clip = Clip::new(&checkpoint, &sidecars, compute).map_err(|error| wrong(&error))?;
-    Ok(Loaded { clip, threshold: PLAIN_THRESHOLD })
+    let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    Ok(Loaded { clip, threshold: PLAIN_THRESHOLD, name, sha256 })
 }
 
 /// Reads a model file; also gives its SHA-256 in lower-case hex.

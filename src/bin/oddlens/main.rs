@@ -3,18 +3,22 @@
 
 mod bench;
 mod embed;
+mod eval;
+mod labels;
+mod learn;
 mod load;
 mod model;
 mod ordered;
-mod paths;
 mod pictures;
 mod report;
 mod score;
+mod train;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+use oddlens::eval::paths;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -36,6 +40,8 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Score(score::Args),
+    Train(train::Args),
+    Eval(eval::Args),
     Embed(embed::Args),
     Bench(bench::Args),
     #[command(subcommand)]
@@ -84,6 +90,8 @@ fn run(matches: &ArgMatches) -> Result<Done, Failure> {
     let cli = Cli::from_arg_matches(matches).unwrap_or_else(|error| error.exit());
     match cli.command {
         Command::Score(arguments) => score::run(arguments),
+        Command::Train(arguments) => train::run(arguments),
+        Command::Eval(arguments) => eval::run(arguments),
         Command::Embed(arguments) => {
             let matches = matches.subcommand_matches("embed").expect("clap has just parsed this subcommand");
             embed::run(arguments, matches)

@@ -2,18 +2,15 @@
 //!
 //! It does not know what is done with a picture's bytes.
 
-use std::fs::File;
-use std::io::{self, IsTerminal, Read};
+use std::io::{self, IsTerminal};
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::thread;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-
-use oddlens::protocol::MAX_FILE_BYTES;
+use oddlens::eval::paths::{self, Found, Listing};
 
 use crate::ordered::map_in_order;
-use crate::paths::{self, Found, Listing};
 use crate::{Failure, say};
 
 /// How work is spread.
@@ -46,29 +43,14 @@ pub fn list(arguments: &[PathBuf]) -> Result<Listing, Failure> {
     Ok(listing)
 }
 
-/// The bytes of a file.
-///
-/// # Errors
-/// One line that says why it cannot be read.
-pub fn read(path: &Path) -> Result<Vec<u8>, String> {
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(|error| paths::one_line(&error))?;
-    // Without the file's length as a hint: it may be a pipe. An endless device named by mistake ends here.
-    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(|error| paths::one_line(&error))?;
-    if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(format!("expected a picture of at most {} MiB, got a larger file", MAX_FILE_BYTES >> 20));
-    }
-    Ok(bytes)
-}
-
-/// Works on all `items` in parallel and gives the results to `sink` in order, with a progress bar on standard error where that is
-/// a terminal. `flush` is called when there is nothing to write for the moment.
+/// Works on all `items` (`what` they are, for people) in parallel and gives the results to `sink` in order, with a progress bar
+/// on standard error where that is a terminal. `flush` is called when there is nothing to write for the moment.
 ///
 /// # Errors
 /// Those of `sink` and `flush`; or when no thread can be started.
 pub fn work_through<T: Sync, R: Send, O>(
     threads: &Threads,
-    items: &[T],
+    (what, items): (&'static str, &[T]),
     work: impl Fn(&T) -> Result<R, String> + Sync,
     output: &mut O,
     sink: impl Fn(&mut O, &T, Result<R, String>) -> Result<(), Failure>,
@@ -82,7 +64,7 @@ pub fn work_through<T: Sync, R: Send, O>(
         .num_threads(threads.min(items.len().max(1)))
         .build()
         .map_err(|error| Failure::Failed(format!("cannot start {threads} threads: {error}")))?;
-    let bar = progress_bar(items.len());
+    let bar = progress_bar(what, items.len());
     // Where both are the same terminal, the bar steps aside for each line.
     let shared = !bar.is_hidden() && io::stdout().is_terminal();
     let output = std::cell::RefCell::new(output);
@@ -93,7 +75,8 @@ pub fn work_through<T: Sync, R: Send, O>(
         work,
         |index, result| {
             let result = result.unwrap_or_else(|panic| Err(format!("internal error, please report it: {panic}")));
-            if result.is_err() {
+            let is_failure = result.is_err();
+            if is_failure {
                 failed += 1;
                 bar.set_message(format!("{failed} failed"));
             }
@@ -103,7 +86,8 @@ pub fn work_through<T: Sync, R: Send, O>(
                 sink(output, &items[index], result)?;
                 if shared { flush(output).map_err(Failure::from) } else { Ok(()) }
             };
-            if shared { bar.suspend(write) } else { write() }
+            // a failure may be told on standard error, where the bar is
+            if shared || is_failure { bar.suspend(write) } else { write() }
         },
         || flush(&mut output.borrow_mut()).map_err(Failure::from),
     );
@@ -112,12 +96,13 @@ pub fn work_through<T: Sync, R: Send, O>(
 }
 
 /// Hidden where standard error is no terminal.
-fn progress_bar(count: usize) -> ProgressBar {
+fn progress_bar(what: &'static str, count: usize) -> ProgressBar {
     if !io::stderr().is_terminal() || count < 2 {
         return ProgressBar::hidden();
     }
     let bar = ProgressBar::with_draw_target(Some(count as u64), ProgressDrawTarget::stderr());
-    let template = "{bar:30} {pos}/{len}, {eta} left {msg}";
+    let template = "{bar:30} {pos}/{len} {prefix}, {eta} left {msg}";
+    let bar = bar.with_prefix(what);
     bar.with_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 

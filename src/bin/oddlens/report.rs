@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use clap::ValueEnum;
-use oddlens::protocol::{Entry, EntryKind, Score};
+use oddlens::protocol::{Basis, Entry, EntryKind, Score};
 use serde::Serialize;
 
 /// The form of the output.
@@ -20,8 +20,8 @@ pub enum Format {
     Csv,
 }
 
-/// A picture's score, or one line that says why it has none.
-pub type Outcome = Result<Score, String>;
+/// A picture's score and how it came about, or one line that says why it has none.
+pub type Outcome = Result<(Score, Basis), String>;
 
 /// Writes outcomes to `out`.
 pub struct Report<'a, W> {
@@ -40,6 +40,10 @@ pub struct Tally {
     pub normal: usize,
     pub anomalous: usize,
     pub failed: usize,
+    /// Of those with a score: examples whose score is by cross-validation.
+    pub cross_validated: usize,
+    /// Of those with a score: examples that could not be left out.
+    pub learned: usize,
 }
 
 #[derive(Serialize)]
@@ -49,6 +53,9 @@ struct JsonScore<'a> {
     margin: f32,
     verdict: &'a str,
     nearest: &'a str,
+    /// Only where the method learned from the picture.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    basis: Option<&'a str>,
     entries: Vec<JsonEntry<'a>>,
 }
 
@@ -92,8 +99,8 @@ impl<'a, W: Write> Report<'a, W> {
         let path = &*path.to_string_lossy();
         let width = self.nearest_width;
         match outcome {
-            Ok(score) => {
-                let verdict = self.count(score);
+            Ok((score, basis)) => {
+                let verdict = self.count(score, *basis);
                 let nearest = &*self.entries[score.nearest].label;
                 match self.format {
                     Format::Text => {
@@ -106,6 +113,11 @@ impl<'a, W: Write> Report<'a, W> {
                         margin: score.margin,
                         verdict,
                         nearest,
+                        basis: match basis {
+                            Basis::Unseen => None,
+                            Basis::CrossValidated => Some("cross-validated"),
+                            Basis::Learned => Some("learned"),
+                        },
                         entries: self.json_entries(score),
                     }),
                     Format::Csv => {
@@ -128,6 +140,14 @@ impl<'a, W: Write> Report<'a, W> {
         }
     }
 
+    /// Writes a line of JSON of another kind, where that is the form.
+    ///
+    /// # Errors
+    /// When `out` cannot be written.
+    pub fn extra(&mut self, line: &impl Serialize) -> io::Result<()> {
+        if self.format == Format::Json { self.json(line) } else { Ok(()) }
+    }
+
     /// Hands on what is buffered.
     ///
     /// # Errors
@@ -136,7 +156,12 @@ impl<'a, W: Write> Report<'a, W> {
         self.out.flush()
     }
 
-    fn count(&mut self, score: &Score) -> &'static str {
+    fn count(&mut self, score: &Score, basis: Basis) -> &'static str {
+        match basis {
+            Basis::Unseen => {}
+            Basis::CrossValidated => self.tally.cross_validated += 1,
+            Basis::Learned => self.tally.learned += 1,
+        }
         if score.is_anomalous(self.threshold) {
             self.tally.anomalous += 1;
             "anomalous"
@@ -208,10 +233,10 @@ mod tests {
         let high = Score { value: 0.75, margin: 2.5, nearest: 0, ..low.clone() };
         let mut out = Vec::new();
         let mut report = Report::begin(&mut out, format, &entries, 0.5).unwrap();
-        report.write(Path::new("a, \"b\".jpg"), &Ok(low)).unwrap();
-        report.write(Path::new("c.png"), &Ok(high)).unwrap();
+        report.write(Path::new("a, \"b\".jpg"), &Ok((low, Basis::Unseen))).unwrap();
+        report.write(Path::new("c.png"), &Ok((high, Basis::Unseen))).unwrap();
         report.write(Path::new("new\nline\u{1b}[2J.gif"), &Err("broken GIF: no end".into())).unwrap();
-        assert_eq!(report.tally, Tally { normal: 1, anomalous: 1, failed: 1 });
+        assert_eq!(report.tally, Tally { normal: 1, anomalous: 1, failed: 1, ..Tally::default() });
         String::from_utf8(out).unwrap()
     }
 

@@ -4,13 +4,19 @@ use std::io::{self, BufWriter};
 use std::path::PathBuf;
 
 use clap::builder::PossibleValuesParser;
+use oddlens::clip::Encoder;
 use oddlens::engine::pipeline::{Prepared, see};
-use oddlens::protocol::{DEFAULT_ANOMALY, DEFAULT_METHOD, DEFAULT_TEMPLATE, Note, Pixels, Setup};
-use oddlens::score::METHODS;
+use oddlens::eval::paths;
+use oddlens::protocol::{Basis, DEFAULT_ANOMALY, DEFAULT_METHOD, DEFAULT_TEMPLATE, Note, Pixels, Setup};
+use oddlens::score::{METHODS, Method};
+use oddlens::train::head_file::{self, SavedHead};
 
-use crate::load::{ModelArgs, load};
+use crate::labels::{Labelled, Labels};
+use crate::learn::{ExampleArgs, Lessons, read_head};
+use crate::load::{Loaded, ModelArgs, load};
 use crate::pictures::{self, Threads, no_clock};
 use crate::report::{Format, Report, Tally};
+use crate::train::warning;
 use crate::{Done, Failure, say};
 
 const EXAMPLES: &str = "\
@@ -20,6 +26,9 @@ Examples:
   oddlens score --normal screw --anomaly 'a photo of a broken {}' --model clip.gguf parts/
   oddlens score --normal dog --template 'a photo of a {}' --template 'a drawing of a {}' pets/
   oddlens score --normal dog --format json photos/ | jq -s 'sort_by(-.margin)[:10] | .[].path'
+  oddlens score parts/ --method bce --normal screw --normal-examples good/ --outlier-examples bad/
+  oddlens score --head head.json parts/
+  oddlens score --normal dog --labels folder test/
 
 Output: one line for each picture, in the order given, folders sorted by path, whatever the
 number of threads.
@@ -31,6 +40,19 @@ number of threads.
 The score runs from 0 (normal) to 1 (anomalous). The margin gives the same order without
 saturation: use it to rank.
 
+Methods beyond zero-shot and mcm learn from examples (name the pictures to score first: a list of
+examples takes all paths behind it). Of a picture that is itself an example, the score comes from
+cross-validation, and json has \"basis\": \"cross-validated\" (\"learned\" where it could not be left
+out). The page gives the same scores for the same examples, setup and seed. Without --threshold,
+the methods whose scores have no natural middle (nearest-normal, text-and-examples, dsvdd) take
+one from the normal examples, above which at most 5 % of such pictures are expected (more where
+there are fewer than 19 of them).
+
+With --labels folder a last line on standard error has AUROC, its interval, average precision and
+the false-alarm rate; with --format json it also stands on standard output as
+  {\"labels\", \"normal\", \"anomalous\", \"cross_validated\", \"auroc\", \"auroc_interval\": [low, high],
+   \"average_precision\", \"fpr_at_95\"} or {\"labels\", \"error\"}
+
 Exit status: 0 all pictures were scored, 1 some failed,
 2 wrong usage (also: no picture found, the model cannot be read).";
 
@@ -38,8 +60,8 @@ Exit status: 0 all pictures were scored, 1 some failed,
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// What is normal: names, separated by commas or given repeatedly
-    #[arg(long, value_name = "NAMES", required = true, value_delimiter = ',')]
+    /// What is normal: names, separated by commas or given repeatedly; not needed with --head, which knows its own
+    #[arg(long, value_name = "NAMES", required_unless_present = "head", value_delimiter = ',')]
     normal: Vec<String>,
     /// Prompt for a normal name, which stands at '{}'; several are averaged
     #[arg(long, value_name = "TEXT", default_value = DEFAULT_TEMPLATE)]
@@ -50,12 +72,18 @@ pub struct Args {
     /// Name of an outlier that is known to occur, a further text for the anomaly; several are possible
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     known_outlier: Vec<String>,
-    /// How cosines become a score
-    #[arg(long, value_name = "METHOD", default_value = DEFAULT_METHOD, value_parser = methods())]
-    method: String,
+    /// How a score comes about [default: zero-shot; with --head, the head's]
+    #[arg(long, value_name = "METHOD", value_parser = methods(|_| true))]
+    method: Option<String>,
+    #[command(flatten)]
+    examples: ExampleArgs,
+    /// A head that 'oddlens train' or the page saved, in place of examples
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["normal_examples", "outlier_examples"])]
+    head: Option<PathBuf>,
     #[command(flatten)]
     model: ModelArgs,
-    /// A picture whose score is larger is anomalous, 0 to 1 [default: the built-in model's own; 0.5 with --model FILE]
+    /// A picture whose score is larger is anomalous, 0 to 1 [default: the built-in model's own; 0.5 with --model FILE and
+    /// for trained classifiers]
     #[arg(long, value_name = "SCORE", value_parser = threshold)]
     threshold: Option<f32>,
     #[command(flatten)]
@@ -63,15 +91,27 @@ pub struct Args {
     /// The form of the output
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
+    /// Say how well the scores agree with labels
+    #[arg(long, value_enum, value_name = "FROM")]
+    labels: Option<Labels>,
     /// Pictures, folders (with all pictures below, recognised by extension) and patterns (*, ?, [..], **)
     #[arg(value_name = "PATH", required = true)]
     paths: Vec<PathBuf>,
 }
 
-fn methods() -> PossibleValuesParser {
+/// The methods of the list that `wanted` picks.
+pub fn methods(wanted: fn(&Method) -> bool) -> PossibleValuesParser {
     PossibleValuesParser::new(
-        METHODS.iter().map(|method| clap::builder::PossibleValue::new(method.id).help(method.name)),
+        METHODS
+            .iter()
+            .filter(|method| wanted(method))
+            .map(|method| clap::builder::PossibleValue::new(method.id).help(method.name)),
     )
+}
+
+/// Names as they were meant.
+pub fn names(given: &[String]) -> Vec<String> {
+    given.iter().map(|name| name.trim().to_string()).filter(|name| !name.is_empty()).collect()
 }
 
 fn threshold(text: &str) -> Result<f32, String> {
@@ -82,48 +122,160 @@ fn threshold(text: &str) -> Result<f32, String> {
 /// Scores what the arguments name.
 ///
 /// # Errors
-/// When the setup cannot be asked, no picture is found, the model cannot be read, or the output cannot be written.
+/// When the setup cannot be asked, examples are lacking, no picture is found, the model or head cannot be read, or the output
+/// cannot be written.
 pub fn run(arguments: Args) -> Result<Done, Failure> {
     let listing = pictures::list(&arguments.paths)?;
-    let loaded = load(&arguments.model)?;
-    let setup = Setup {
-        normal: arguments.normal.iter().map(|name| name.trim().to_string()).filter(|name| !name.is_empty()).collect(),
-        templates: arguments.template,
-        anomaly: arguments.anomaly,
-        known_outliers: arguments.known_outlier,
-        method: arguments.method,
-    };
-    let prepared = Prepared::new(&loaded.clip, &setup).map_err(|failure| Failure::Usage(failure.message))?;
-    let detector = prepared.detector().map_err(|failure| Failure::Usage(failure.message))?;
-    for note in prepared.notes() {
-        say(&format!("note: {}", said(note)));
+    let asked = oddlens::score::method(arguments.method.as_deref().unwrap_or(DEFAULT_METHOD));
+    let mut method = asked.map_err(|e| Failure::Usage(e.to_string()))?;
+    if arguments.head.is_none() {
+        arguments.examples.check(method)?;
     }
-    let threshold = arguments.threshold.unwrap_or(loaded.threshold);
+    let loaded = load(&arguments.model)?;
+    let mut setup = Setup {
+        normal: names(&arguments.normal),
+        templates: arguments.template.clone(),
+        anomaly: arguments.anomaly.clone(),
+        known_outliers: arguments.known_outlier.clone(),
+        method: method.id.into(),
+    };
+    let head = arguments.head.as_deref().map(read_head).transpose()?;
+    if let Some(bytes) = &head {
+        let saved = saved_head(bytes, &loaded, arguments.method.as_deref())?;
+        method = saved.method;
+        if arguments.normal.is_empty() {
+            setup = saved.setup;
+        }
+        setup.method = method.id.into();
+    }
+    let prepared = Prepared::new(&loaded.clip, &setup).map_err(|failure| Failure::Usage(failure.message))?;
+    say_notes(&prepared);
+    let lessons = learn(&arguments, method, head.as_deref(), &loaded, &prepared)?;
+    let ready = lessons.ready(method, &prepared)?;
+    let threshold = match (arguments.threshold, method.threshold) {
+        (Some(threshold), _) | (None, Some(threshold)) => threshold,
+        _ if method.needs_texts_only() => loaded.threshold,
+        _ => match lessons.threshold(method, &prepared) {
+            Some((threshold, rate)) => {
+                let percent = 100.0 * rate;
+                say(&format!(
+                    "note: threshold {threshold}: at most {percent:.0} % of normal pictures like the examples are expected above it"
+                ));
+                threshold
+            }
+            None => loaded.threshold,
+        },
+    };
     let output = BufWriter::new(io::stdout().lock());
-    let mut report = Report::begin(output, arguments.format, prepared.entries(), threshold)?;
+    let report = Report::begin(output, arguments.format, prepared.entries(), threshold)?;
+    let mut scoring = (report, Labelled::default());
     pictures::work_through(
         &arguments.threads,
-        &listing.found,
+        ("pictures", &listing.found),
         |found| {
-            let bytes = pictures::read(found.file()?)?;
+            let bytes = paths::read(found.file()?)?;
             let seen = see(&loaded.clip, &Pixels::Encoded, &bytes, no_clock).map_err(|failure| failure.message)?;
-            Ok(detector.score(&seen.embedding))
+            Ok(match lessons.example(&bytes) {
+                Some((example, kind)) => (ready.judge(example, &seen.embedding), Some(kind)),
+                None => ((ready.score(&seen.embedding), Basis::Unseen), None),
+            })
         },
-        &mut report,
-        |report, found, outcome| Ok(report.write(found.path(), &outcome)?),
-        Report::flush,
+        &mut scoring,
+        |(report, labelled), found, outcome| {
+            if let Ok(((score, basis), known)) = &outcome {
+                labelled.take(found.path(), *known, &setup.normal, score, *basis);
+            }
+            Ok(report.write(found.path(), &outcome.map(|(score, _)| score))?)
+        },
+        |(report, _)| report.flush(),
     )?;
+    let (mut report, labelled) = scoring;
+    if arguments.labels.is_some() {
+        report.extra(&labelled.agreement())?;
+        report.flush()?;
+    }
     let tally = report.tally;
     drop(report);
     if arguments.format == Format::Text {
         pictures::say_passed_over(&listing);
-        let Tally { normal, anomalous, failed } = tally;
+        let Tally { normal, anomalous, failed, .. } = tally;
         say(&format!(
             "{} scored: {normal} normal, {anomalous} anomalous (score above {threshold}); {failed} failed",
             normal + anomalous
         ));
     }
-    Ok(if tally.failed == 0 { Done::All } else { Done::Some })
+    say_examples(tally);
+    if arguments.labels.is_some() {
+        say(&labelled.agreement().line());
+    }
+    Ok(if tally.failed + lessons.failed == 0 { Done::All } else { Done::Some })
+}
+
+/// What a head file holds.
+fn saved_head(bytes: &[u8], loaded: &Loaded, asked: Option<&str>) -> Result<SavedHead, Failure> {
+    let saved = head_file::read(bytes, &loaded.sha256, loaded.clip.embed_dim());
+    let saved = saved.map_err(|e| Failure::Usage(e.to_string()))?;
+    match asked.filter(|asked| *asked != saved.method.id) {
+        Some(asked) => {
+            let own = saved.method.id;
+            Err(Failure::Usage(format!("head file: expected a head of the method {asked}, got one of {own}")))
+        }
+        None => Ok(saved),
+    }
+}
+
+/// What the method needs to know before it scores.
+fn learn(
+    arguments: &Args,
+    method: &'static Method,
+    head: Option<&[u8]>,
+    loaded: &Loaded,
+    prepared: &Prepared,
+) -> Result<Lessons, Failure> {
+    if let Some(bytes) = head {
+        let mut lessons = Lessons::none();
+        if !lessons.take_head(bytes, &loaded.sha256, prepared)? {
+            let message =
+                "head file: expected the texts that it was trained with, got others; leave --normal out to use its own";
+            return Err(Failure::Usage(message.into()));
+        }
+        return Ok(lessons);
+    }
+    if method.needs_texts_only() {
+        if !arguments.examples.is_empty() {
+            say(&format!("note: {} looks at no examples; those given are passed over", method.id));
+        }
+        return Ok(Lessons::none());
+    }
+    let mut lessons = Lessons::look(&arguments.examples, loaded, &arguments.threads)?;
+    if method.needs.training {
+        let fitted = lessons.fit(method, prepared, arguments.examples.seed)?;
+        warning(method.id, &fitted).iter().for_each(|warning| say(warning));
+    }
+    Ok(lessons)
+}
+
+/// How pictures were judged that are examples themselves.
+fn say_examples(tally: Tally) {
+    if tally.cross_validated > 0 {
+        say(&format!(
+            "note: {} of the pictures are examples; their scores come from cross-validation",
+            tally.cross_validated
+        ));
+    }
+    if tally.learned > 0 {
+        say(&format!(
+            "note: {} of the pictures are examples that could not be left out: the method has learned from them",
+            tally.learned
+        ));
+    }
+}
+
+/// Says what is doubtful about the texts.
+pub fn say_notes(prepared: &Prepared) {
+    for note in prepared.notes() {
+        say(&format!("note: {}", said(note)));
+    }
 }
 
 /// A note with the names to choose instead.

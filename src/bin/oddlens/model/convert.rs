@@ -1,14 +1,13 @@
 //! `oddlens model convert`: any checkpoint that is read here to a GGUF of ours, complete in itself.
 
-use std::path::{Path, PathBuf};
-use std::{fs, io, process};
+use std::path::PathBuf;
 
 use clap::ValueEnum;
 use oddlens::clip::{self, Clip, Compute, Sidecars};
+use oddlens::eval::paths::{one_line, replace};
 use oddlens::weights::{Checkpoint, convert};
 
 use crate::load::{Neighbours, read};
-use crate::paths::one_line;
 use crate::{Done, Failure, say};
 
 const EXAMPLES: &str = "\
@@ -70,15 +69,4 @@ pub fn run(arguments: Args) -> Result<Done, Failure> {
     replace(&arguments.output, &bytes).map_err(|error| Failure::Failed(format!("{output}: {}", one_line(&error))))?;
     say(&format!("{output}: {} bytes, {} tensors", bytes.len(), result.tensors().len()));
     Ok(Done::All)
-}
-
-/// Writes a file under another name beside `path` first, so that there is never half a file of that name.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut name = path.file_name().ok_or(io::ErrorKind::IsADirectory)?.to_os_string();
-    name.push(format!(".{}.partial", process::id()));
-    let partial = path.with_file_name(name);
-    fs::write(&partial, bytes).and_then(|()| fs::rename(&partial, path)).inspect_err(|_| {
-        // It may not even exist; the first error is the one to tell.
-        let _ = fs::remove_file(&partial);
-    })
 }

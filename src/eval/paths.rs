@@ -4,12 +4,15 @@
 //! expand ourselves (some shells do not), and its matches are taken as if the shell had named them. Arguments keep their
 //! order. A folder stands for the pictures in it and in its folders, by extension, sorted by path, following links.
 //!
-//! It does not read the files, and knows nothing of pictures but their usual extensions.
+//! It knows nothing of pictures but their usual extensions and how large a file may be.
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::process;
+
+use crate::protocol::MAX_FILE_BYTES;
 
 /// Extensions by which a picture in a folder is recognised, lower case. Those of formats that browsers read and we do not
 /// (AVIF, HEIC) are among them: such a picture is reported as failed and not passed over in silence.
@@ -164,6 +167,35 @@ fn has_picture_extension(path: &Path) -> bool {
     path.extension()
         .and_then(OsStr::to_str)
         .is_some_and(|extension| PICTURE_EXTENSIONS.iter().any(|known| known.eq_ignore_ascii_case(extension)))
+}
+
+/// The bytes of a file, at most [`MAX_FILE_BYTES`].
+///
+/// # Errors
+/// One line that says why it cannot be read.
+pub fn read(path: &Path) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    let file = fs::File::open(path).map_err(|error| one_line(&error))?;
+    // Without the file's length as a hint: it may be a pipe. An endless device named by mistake ends here.
+    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(|error| one_line(&error))?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(format!("expected a picture of at most {} MiB, got a larger file", MAX_FILE_BYTES >> 20));
+    }
+    Ok(bytes)
+}
+
+/// Writes a file under another name beside `path` first, so that there is never half a file of that name.
+///
+/// # Errors
+/// When it cannot be written; nothing is left beside it then.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut name = path.file_name().ok_or(io::ErrorKind::IsADirectory)?.to_os_string();
+    name.push(format!(".{}.partial", process::id()));
+    let partial = path.with_file_name(name);
+    fs::write(&partial, bytes).and_then(|()| fs::rename(&partial, path)).inspect_err(|_| {
+        // It may not even exist; the first error is the one to tell.
+        let _ = fs::remove_file(&partial);
+    })
 }
 
 /// The system's reason without its number, lower case, so that it reads well after a path.
