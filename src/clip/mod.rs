@@ -238,12 +238,12 @@ pub fn gguf_additions(
     Ok(additions)
 }
 
-/// Any usable model file as our GGUF in 8 bits; one that is so already is given back as it is.
+/// Any usable model file as our GGUF in 8 bits; one that is so already is given back as it is. Page and command line both compute in
+/// 8 bits with this, so that a file has the same scores in both.
 ///
 /// # Errors
-/// When the bytes are no model, or hold no usable CLIP.
-pub fn own_file(bytes: Vec<u8>, sidecars: &Sidecars) -> Result<Vec<u8>, ClipError> {
-    let checkpoint = Checkpoint::read(bytes)?;
+/// When the checkpoint holds no usable CLIP.
+pub fn own_file(checkpoint: Checkpoint, sidecars: &Sidecars) -> Result<Vec<u8>, ClipError> {
     let rounded = |prefix| checkpoint.metadata.contains_key(&layers::large_key(prefix));
     if checkpoint.metadata.contains_key(lexicon::MERGES_KEY) && ["vision_model", "text_model"].into_iter().all(rounded)
     {

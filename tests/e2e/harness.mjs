@@ -337,7 +337,7 @@ export function commandLine(files, ...flags) {
   const tool = process.env.ODDLENS_CLI ?? join(process.env.CARGO_TARGET_DIR ?? join(repository, "target"), "debug/oddlens");
   let text;
   try {
-    text = execFileSync(tool, ["score", "--format", "json", ...flags, ...files], { encoding: "utf8", maxBuffer: 1 << 28 });
+    text = execFileSync(tool, ["score", "--format", "json", ...files, ...flags], { encoding: "utf8", maxBuffer: 1 << 28 });
   } catch (error) {
     // status 1: some failed, which is for the caller to judge
     if (error.status !== 1) throw error;

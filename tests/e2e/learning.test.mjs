@@ -77,6 +77,12 @@ describe("labels and learning", () => {
       assert.ok(Math.abs((await value(person, "average-precision")) - averagePrecision(normal, outliers)) < 1e-9);
       const interval = await page.evaluate(() => { const { low, high, value } = document.querySelector('[data-testid="auroc"]').dataset; return [low, value, high].map(Number); });
       assert.ok(interval[0] < interval[1] && interval[1] <= interval[2], `${interval}`);
+      // and what the command line itself says of the folder
+      const said = commandLine([folder], "--normal", "food", "--labels", "folder").at(-1);
+      const measured = JSON.stringify(said);
+      for (const number of [await value(person, "auroc"), await value(person, "average-precision"), await value(person, "fpr95")]) {
+        assert.ok(Object.values(said).some((v) => Math.abs(v - number) < 1e-9), `${number} is among ${measured}`);
+      }
       // counts at the threshold, and again at another
       for (const threshold of [0.85, 0.9985]) {
         await person.setThreshold(threshold);
@@ -149,7 +155,7 @@ describe("labels and learning", () => {
   test("methods learn, are judged by cross-validation, and may be cancelled; the worker may die", async (t) => {
     const { url } = await host(t);
     await visit(browser, url, {}, async (person, page) => {
-      await labelledSamples(t, person, page);
+      const folder = await labelledSamples(t, person, page);
       const before = await rows(page);
       assert.equal(before["zero-shot"].readiness, "ready");
       assert.equal(before.bce.readiness, "untrained");
@@ -176,6 +182,14 @@ describe("labels and learning", () => {
       assert.equal(await person.hook("method").inputValue(), "bce");
       const scores = (await person.results()).map((card) => card.score);
       await person.screenshot("learned-wide");
+      // the command line learns the same from the same examples
+      const examples = ["--normal-examples", join(folder, "normal"), "--outlier-examples", join(folder, "anomalous")];
+      const lines = commandLine([folder], "--normal", "food", "--method", "bce", ...examples).filter((line) => line.path);
+      assert.equal(lines.length, 10);
+      for (const card of await person.results()) {
+        const line = lines.find((line) => line.path.endsWith(card.name.split("/").slice(-2).join("/")));
+        assert.ok(Math.abs(line.score - card.score) < 1e-4, `${card.name}: page ${card.score}, command line ${line.score}`);
+      }
       // a picture that was not learned from is simply judged
       await person.pick({ name: "new.jpg", bytes: file("www/samples", "teapot.jpg") });
       await person.settled(11);

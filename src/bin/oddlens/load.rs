@@ -53,7 +53,7 @@ pub struct Loaded {
     pub threshold: f32,
     /// For people, and in the files of heads.
     pub name: String,
-    /// SHA-256 of the file, lower-case hex.
+    /// SHA-256 of the file (in 8 bits: of our GGUF made of it), lower-case hex.
     pub sha256: String,
 }
 
@@ -83,8 +83,14 @@ pub fn load_file(path: Option<&Path>, compute: Compute) -> Result<Loaded, Failur
         return Ok(Loaded { clip, threshold: entry.threshold, name: entry.name.clone(), sha256: entry.sha256.clone() });
     };
     let wrong = |error: &dyn std::fmt::Display| Failure::Usage(format!("model {}: {error}", path.display()));
-    let (checkpoint, sha256) = read(path)?;
-    let sidecars = Neighbours::of(path, &checkpoint).read()?;
+    let (mut checkpoint, mut sha256) = read(path)?;
+    let mut sidecars = Neighbours::of(path, &checkpoint).read()?;
+    if compute == clip::Compute::Q8 {
+        // as the page does, to the same scores
+        let own = clip::own_file(checkpoint, &sidecars).map_err(|error| wrong(&error))?;
+        sha256 = digest(&own);
+        (checkpoint, sidecars) = (Checkpoint::read(own).map_err(|error| wrong(&error))?, Sidecars::default());
+    }
     let clip = Clip::new(&checkpoint, &sidecars, compute).map_err(|error| wrong(&error))?;
     let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     Ok(Loaded { clip, threshold: PLAIN_THRESHOLD, name, sha256 })
@@ -95,12 +101,17 @@ pub fn load_file(path: Option<&Path>, compute: Compute) -> Result<Loaded, Failur
 /// # Errors
 /// When it cannot be read or is of no known format: wrong usage.
 pub fn read(path: &Path) -> Result<(Checkpoint, String), Failure> {
-    use sha2::Digest;
     let wrong = |message: String| Failure::Usage(format!("model {}: {message}", path.display()));
     let bytes = fs::read(path).map_err(|error| wrong(one_line(&error)))?;
-    let digest = sha2::Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = digest(&bytes);
     let checkpoint = Checkpoint::read(bytes).map_err(|error| wrong(error.to_string()))?;
     Ok((checkpoint, digest))
+}
+
+/// SHA-256 in lower-case hex.
+fn digest(bytes: &[u8]) -> String {
+    use sha2::Digest;
+    sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Files that complete a model file which does not carry everything itself.
@@ -211,6 +222,7 @@ impl Vocabulary {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use oddlens::clip::tokenizer::MERGE_COUNT;
 
     #[test]
     fn merge_files_of_both_kinds() {

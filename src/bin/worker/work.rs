@@ -12,6 +12,7 @@ use oddlens::link::worker_side::{listen, post};
 use oddlens::link::{FromWorker, Received, ToWorker};
 use oddlens::protocol::{Decoder, Event, JobId, ModelEntry, Parcel, Pixels, Request, Stage};
 use oddlens::quant;
+use oddlens::weights::Checkpoint;
 use sha2::{Digest, Sha256};
 use wasm_bindgen::JsCast;
 use wasm_bindgen_futures::spawn_local;
@@ -173,7 +174,8 @@ impl Worker {
                     _ => {}
                 }
             }
-            clip::own_file(bytes, &sidecars).map_err(|e| e.to_string())
+            let checkpoint = Checkpoint::read(bytes).map_err(|e| e.to_string())?;
+            clip::own_file(checkpoint, &sidecars).map_err(|e| e.to_string())
         };
         let prepared: Result<Vec<u8>, String> = prepared.await;
         self.loading.replace(None);

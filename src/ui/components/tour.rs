@@ -41,7 +41,7 @@ const STEPS: [Step; 7] = [
         title: "A misleading prompt",
         text: "Words are cheap, and the wrong word costs. An orange is food, surely? The pictures and labels stay the same; only the word changes.",
         button: "Say that “food” is normal",
-        look: "Hardly a picture passes now, and the curve sinks: to this model food is a hamburger. Could pictures help where the word does not?",
+        look: "Hardly a picture passes now, and the curve sinks. Here the page warns that the model was never taught the word; a large CLIP knows it, and is misled by others. Could pictures help where the word does not?",
         panel: "judgement",
     },
     Step {
