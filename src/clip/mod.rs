@@ -23,7 +23,7 @@ use thiserror::Error;
 use crate::embedding::{EmbeddingError, Embeddings};
 use crate::kernels::Kernels;
 use crate::quant;
-use crate::weights::{Checkpoint, Tensors, Value, WeightsError, convert};
+use crate::weights::{Checkpoint, DType, Tensors, Value, WeightsError, convert};
 pub use config::{Activation, Config};
 use lexicon::Lexicon;
 use tokenizer::TokenizerError;
@@ -244,9 +244,8 @@ pub fn gguf_additions(
 /// # Errors
 /// When the checkpoint holds no usable CLIP.
 pub fn own_file(checkpoint: Checkpoint, sidecars: &Sidecars) -> Result<Vec<u8>, ClipError> {
-    let rounded = |prefix| checkpoint.metadata.contains_key(&layers::large_key(prefix));
-    if checkpoint.metadata.contains_key(lexicon::MERGES_KEY) && ["vision_model", "text_model"].into_iter().all(rounded)
-    {
+    let rounded = checkpoint.tensors().values().any(|t| t.dtype == DType::Q8_0);
+    if rounded && checkpoint.metadata.contains_key(lexicon::MERGES_KEY) {
         return Ok(checkpoint.into_bytes());
     }
     let additions = gguf_additions(&checkpoint, sidecars, true)?;
