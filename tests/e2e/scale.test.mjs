@@ -164,6 +164,66 @@ test(`whatever is done with ${all} pictures, the page is never held up for more 
   });
 });
 
+test("with 1,000 labelled pictures labels, learning and the methods' order never hold the page up for more than 50 ms", async (t) => {
+  const browser = await launch();
+  t.after(() => browser.close());
+  const { url } = await host(t);
+  const folder = join(scratch(t), "two");
+  for (const kind of ["normal", "anomalous"]) {
+    mkdirSync(join(folder, kind), { recursive: true });
+    for (let i = 0; i < 500; i++) writeFileSync(join(folder, kind, `${i}.png`), pictures.blob((kind === "normal" ? 0 : 5) + (i % 7), 32));
+  }
+  await visit(browser, url, {}, async (person, page) => {
+    const lines = [];
+    const step = async (what, body) => lines.push(await awake(browser, page, what, body));
+    const settled = () => person.until("the comparison is up to date", () => document.querySelector('[data-testid="lab-panels"]')?.dataset.settled === "true" && !document.querySelector('[data-testid="learn-progress"]'), undefined, 120_000);
+    await page.locator("input[webkitdirectory]").setInputFiles(folder);
+    await person.until("all are scored", () => document.querySelectorAll('[data-testid="result"]').length === 1000 && !document.querySelector('[data-testid="progress"]'), undefined, 300_000);
+    await step("unfold", async () => {
+      await person.hook("lab").click();
+      await settled();
+    });
+    for (const key of ["o", "e", "n"]) {
+      await step(`label: ${key}`, async () => {
+        await page.locator('[data-testid="result"]:nth-child(3) button.open').focus();
+        await page.keyboard.press(key);
+        await person.until("it is being compared", () => document.querySelector('[data-testid="lab-panels"]').dataset.settled === "true");
+      });
+    }
+    await step("deal", async () => {
+      await person.hook("deal").click();
+      await settled();
+    });
+    await step("learn", async () => {
+      await person.hook("learn").click();
+      await settled();
+    });
+    await step("use a method that learned", async () => {
+      await page.locator('[data-testid="method-row"][data-method="hsc"] [data-testid="use-method"]').click();
+      await person.until("it is in use", () => document.querySelector('[data-testid="method-row"][data-method="hsc"]').dataset.inForce === "true");
+      await settled();
+    });
+    await step("drag the threshold", async () => {
+      await person.hook("histogram").scrollIntoViewIfNeeded();
+      const plot = await person.hook("histogram").boundingBox();
+      await page.mouse.move(plot.x + 2, plot.y + plot.height / 2);
+      await page.mouse.down();
+      await page.mouse.move(plot.x + plot.width + 5, plot.y + plot.height / 2, { steps: 40 });
+      await page.mouse.up();
+      await person.until("nothing is found at the right end", () => document.querySelector('[data-testid="confusion"]').dataset.hits === "0");
+    });
+    await step("another class", async () => {
+      await person.addClass("orange");
+      await settled();
+    });
+    await step("remove all labels", async () => {
+      await person.hook("unlabel").click();
+      await person.until("nothing is labelled", () => document.querySelectorAll('[data-testid="result"][data-label]').length === 0);
+    });
+    lines.forEach((line) => t.diagnostic(line));
+  });
+});
+
 test("a folder of 1,000 files is taken in without holding the page up, in the order of their numbers", async (t) => {
   const browser = await launch();
   t.after(() => browser.close());
