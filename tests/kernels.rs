@@ -180,5 +180,8 @@ fn this_target_has_the_kernels_it_should() {
         assert_eq!(name, "simd128-i16i8", "{names:?}");
     } else if cfg!(target_arch = "wasm32") {
         assert_eq!((name, best.quads), ("scalar-i16i8", None), "{names:?}");
+    } else if cfg!(target_arch = "aarch64") {
+        assert_eq!(best.pairs.name(), "neon-i16i8", "{names:?}");
+        assert!(["neon-u7i8", "neondot-u7i8"].contains(&name), "{names:?}");
     }
 }

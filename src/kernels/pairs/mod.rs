@@ -5,8 +5,9 @@
 //! `[m / MR][k / 2][MR][2]`. So a 16-byte load brings two `k` of eight channels, and a 4-byte broadcast two `k` of a row.
 //! Channels, rows and `k` are padded with zeros: they add nothing to any sum.
 
+#[cfg(target_arch = "aarch64")]
+pub mod neon;
 pub mod scalar;
-
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 pub mod wasm128;
 #[cfg(target_arch = "x86_64")]
@@ -69,6 +70,8 @@ pub fn all() -> Vec<Kernel> {
     let mut kernels = vec![scalar::KERNEL];
     #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
     kernels.push(wasm128::KERNEL);
+    #[cfg(target_arch = "aarch64")]
+    kernels.push(neon::KERNEL);
     #[cfg(target_arch = "x86_64")]
     if x86_avx2::available() {
         kernels.push(x86_avx2::KERNEL);

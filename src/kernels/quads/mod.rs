@@ -15,8 +15,9 @@
 //! [`WEIGHT_NORM`] and [`ACTIVATION_NORM`], and `240 * 136 < 2^15`. For numbers as Gaussian noise has them the two limits cost
 //! less than a third of a bit; to promise it for whatever activations come would cost a whole one.
 
+#[cfg(target_arch = "aarch64")]
+pub mod arm;
 pub mod scalar;
-
 #[cfg(all(target_arch = "wasm32", feature = "relaxed-simd"))]
 pub mod wasm_relaxed;
 #[cfg(target_arch = "x86_64")]
@@ -108,6 +109,8 @@ pub fn all() -> Vec<Kernel> {
     let mut kernels = vec![scalar::KERNEL];
     #[cfg(all(target_arch = "wasm32", feature = "relaxed-simd"))]
     kernels.extend([wasm_relaxed::INTO_I32, wasm_relaxed::INTO_I16]);
+    #[cfg(target_arch = "aarch64")]
+    kernels.extend(arm::available());
     #[cfg(target_arch = "x86_64")]
     kernels.extend(x86::available());
     kernels
