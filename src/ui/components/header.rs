@@ -28,7 +28,9 @@ pub fn Header(props: &HeaderProps) -> Html {
         }
         Model::Ready(info) => {
             let entry = &info.entry;
-            ("ready", format!("Model: {}, {}, ready", entry.id, bytes(entry.bytes)), entry.id.clone())
+            // a person's own file has a number for an id, which says nothing
+            let name = if entry.id.starts_with("own-") { &entry.name } else { &entry.id };
+            ("ready", format!("Model: {name}, {}, ready", bytes(entry.bytes)), entry.id.clone())
         }
         Model::Failed(_) => ("failed", "Model: not loaded".to_owned(), String::new()),
     };
