@@ -97,8 +97,10 @@ pub struct Choice {
 /// What a checkpoint does not carry itself and its neighbours may: all of it is optional.
 #[derive(Clone, Debug, Default)]
 pub struct Sidecars {
-    /// Hugging Face's `config.json`.
+    /// Hugging Face's `config.json`, or OpenCLIP's `open_clip_config.json`.
     pub config: Option<String>,
+    /// The MLPs' non-linearity, whatever the file or its configuration say.
+    pub activation: Option<Activation>,
     /// OpenAI's merge rules, best first; used where the file has none of its own.
     pub merges: Option<Vec<String>>,
     /// BPE ids of the rows of a pruned token embedding; -1 for the row of unknown tokens.
@@ -134,7 +136,7 @@ impl Clip {
     /// # Errors
     /// As [`Clip::new`].
     pub fn timed(checkpoint: &Checkpoint, sidecars: &Sidecars, clock: fn() -> f64) -> Result<Self, ClipError> {
-        let fast = vision::is_fast(&Config::of(checkpoint, sidecars.config.as_deref())?);
+        let fast = vision::is_fast(&Config::of(checkpoint, sidecars)?);
         let kernels = if fast { quant::fastest(clock) } else { Kernels::best() };
         Self::with_kernels(checkpoint, sidecars, Compute::Q8, Choice { kernels, fast: None })
     }
@@ -149,7 +151,7 @@ impl Clip {
         compute: Compute,
         choice: Choice,
     ) -> Result<Self, ClipError> {
-        let config = Config::of(checkpoint, sidecars.config.as_deref())?;
+        let config = Config::of(checkpoint, sidecars)?;
         let lexicon = Lexicon::new(checkpoint, sidecars, config.vocabulary)?;
         let towers = match compute {
             Compute::Q8 => Towers::Q8 {
@@ -215,7 +217,7 @@ pub fn gguf_additions(
     sidecars: &Sidecars,
     rounded: bool,
 ) -> Result<convert::Additions, ClipError> {
-    let config = Config::of(checkpoint, sidecars.config.as_deref())?;
+    let config = Config::of(checkpoint, sidecars)?;
     let mut keys = config.keys();
     let mut put = |key: &str, value: Option<Value>| {
         if let Some(value) = value.filter(|_| !checkpoint.metadata.contains_key(key)) {

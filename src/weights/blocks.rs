@@ -1,13 +1,13 @@
-//! How numbers are stored: floats of 32 and 16 bits, and GGUF's `Q8_0` blocks (32 numbers of 8 bits that share an f16 scale).
+//! How numbers are stored: floats of 32 and 16 bits, and GGUF's blocks of 32 numbers of 4, 5 or 8 bits that share an f16 scale.
 //!
-//! The block layout is that of ggml's `block_q8_0`.
+//! The layouts are those of ggml's `block_q4_0` to `block_q8_0` (`ggml-common.h`, `ggml-quants.c`). Only `Q8_0` is written, too.
 
 use half::{bf16, f16};
 
+/// Numbers in a block, whatever its type.
+const BLOCK: usize = 32;
 /// Numbers in a `Q8_0` block.
-pub const Q8_0_BLOCK: usize = 32;
-/// Bytes of a `Q8_0` block: an f16 scale and 32 integers.
-const Q8_0_BYTES: usize = 34;
+pub const Q8_0_BLOCK: usize = BLOCK;
 
 /// A storage type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +15,15 @@ pub enum DType {
     F32,
     F16,
     Bf16,
+    /// `(code - 8) * scale`, codes of 4 bits.
+    Q4_0,
+    /// `code * scale + least`, codes of 4 bits.
+    Q4_1,
+    /// `(code - 16) * scale`, codes of 5 bits.
+    Q5_0,
+    /// `code * scale + least`, codes of 5 bits.
+    Q5_1,
+    /// `code * scale`, signed codes of 8 bits.
     Q8_0,
 }
 
@@ -24,40 +33,59 @@ impl DType {
             DType::F32 => "f32",
             DType::F16 => "f16",
             DType::Bf16 => "bf16",
+            DType::Q4_0 => "q4_0",
+            DType::Q4_1 => "q4_1",
+            DType::Q5_0 => "q5_0",
+            DType::Q5_1 => "q5_1",
             DType::Q8_0 => "q8_0",
+        }
+    }
+
+    /// Numbers and bytes of the smallest piece.
+    fn unit(self) -> (usize, usize) {
+        match self {
+            DType::F32 => (1, 4),
+            DType::F16 | DType::Bf16 => (1, 2),
+            // f16 scale (and f16 least number), four bytes of fifth bits, two numbers a byte
+            DType::Q4_0 => (BLOCK, 2 + 16),
+            DType::Q4_1 => (BLOCK, 4 + 16),
+            DType::Q5_0 => (BLOCK, 2 + 4 + 16),
+            DType::Q5_1 => (BLOCK, 4 + 4 + 16),
+            DType::Q8_0 => (BLOCK, 2 + 32),
         }
     }
 
     /// Bytes that `count` numbers need; `None` when they do not fill whole blocks, or the size overflows.
     pub fn bytes_for(self, count: usize) -> Option<usize> {
-        match self {
-            DType::F32 => count.checked_mul(4),
-            DType::F16 | DType::Bf16 => count.checked_mul(2),
-            DType::Q8_0 if count.is_multiple_of(Q8_0_BLOCK) => (count / Q8_0_BLOCK).checked_mul(Q8_0_BYTES),
-            DType::Q8_0 => None,
-        }
+        let (numbers, bytes) = self.unit();
+        if count.is_multiple_of(numbers) { (count / numbers).checked_mul(bytes) } else { None }
     }
 
     /// The numbers in `bytes`; a rest that is no whole number or block is passed over.
     pub fn decode(self, bytes: &[u8]) -> Vec<f32> {
+        let half = |b: &[u8]| f16::from_le_bytes([b[0], b[1]]).to_f32();
+        let blocks = bytes.chunks_exact(self.unit().1);
         match self {
             DType::F32 => bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
             DType::F16 => bytes.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
             DType::Bf16 => bytes.chunks_exact(2).map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
-            DType::Q8_0 => bytes
-                .chunks_exact(Q8_0_BYTES)
+            DType::Q8_0 => blocks
                 .flat_map(|block| {
-                    let scale = f16::from_le_bytes([block[0], block[1]]).to_f32();
+                    let scale = half(block);
                     block[2..].iter().map(move |&b| scale * f32::from(b as i8))
                 })
                 .collect(),
+            DType::Q4_0 => blocks.flat_map(|b| codes(&[], &b[2..]).map(|c| (c - 8.0) * half(b))).collect(),
+            DType::Q4_1 => blocks.flat_map(|b| codes(&[], &b[4..]).map(|c| c * half(b) + half(&b[2..]))).collect(),
+            DType::Q5_0 => blocks.flat_map(|b| codes(&b[2..6], &b[6..]).map(|c| (c - 16.0) * half(b))).collect(),
+            DType::Q5_1 => blocks.flat_map(|b| codes(&b[4..8], &b[8..]).map(|c| c * half(b) + half(&b[2..]))).collect(),
         }
     }
 
     /// Stores the numbers.
     ///
     /// # Panics
-    /// When they do not fill whole blocks.
+    /// When they do not fill whole blocks, or the type is one that is only read.
     pub fn encode(self, values: &[f32]) -> Vec<u8> {
         match self {
             DType::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
@@ -67,8 +95,20 @@ impl DType {
                 assert!(values.len().is_multiple_of(Q8_0_BLOCK), "q8_0 stores whole blocks of 32");
                 values.chunks_exact(Q8_0_BLOCK).flat_map(encode_q8_0).collect()
             }
+            DType::Q4_0 | DType::Q4_1 | DType::Q5_0 | DType::Q5_1 => panic!("{} is only read", self.name()),
         }
     }
+}
+
+/// The 32 codes of a block, in order: the low halves of the 16 bytes `nibbles`, then the high ones, each with a bit of `fifth` (four bytes, or
+/// none) above it.
+fn codes(fifth: &[u8], nibbles: &[u8]) -> std::array::IntoIter<f32, BLOCK> {
+    let fifth = fifth.iter().rev().fold(0u32, |bits, &b| bits << 8 | u32::from(b));
+    std::array::from_fn(|i| {
+        let nibble = if i < BLOCK / 2 { nibbles[i] & 15 } else { nibbles[i - BLOCK / 2] >> 4 };
+        f32::from(nibble | ((fifth >> i & 1) as u8) << 4)
+    })
+    .into_iter()
 }
 
 /// Stores rows of `row` numbers as `Q8_0` whose blocks all have their row's scale.
@@ -124,6 +164,24 @@ mod tests {
         assert_eq!(values[..3], [0.0, 0.5, 1.0]);
         assert_eq!(values[31], -63.5);
         assert_eq!(DType::Q8_0.encode(&values), block);
+    }
+
+    #[test]
+    fn blocks_of_4_and_5_bits_by_hand() {
+        // scale 0.5, least number -1 (0xbc00); byte i holds code i below and code 15 - i above
+        let nibbles: Vec<u8> = (0..16).map(|i| i | (15 - i) << 4).collect();
+        let (scale, least, fifth) = ([0x00, 0x38], [0x00, 0xbc], 0x8000_0001u32.to_le_bytes());
+        let decode = |dtype: DType, parts: &[&[u8]]| {
+            let block = parts.concat();
+            assert_eq!(dtype.bytes_for(32), Some(block.len()));
+            let v = dtype.decode(&block);
+            [v[0], v[1], v[15], v[16], v[31]]
+        };
+        // codes 0, 1, 15, 15, 0; with fifth bits 16, 1, 15, 15, 16
+        assert_eq!(decode(DType::Q4_0, &[&scale, &nibbles]), [-4.0, -3.5, 3.5, 3.5, -4.0]);
+        assert_eq!(decode(DType::Q4_1, &[&scale, &least, &nibbles]), [-1.0, -0.5, 6.5, 6.5, -1.0]);
+        assert_eq!(decode(DType::Q5_0, &[&scale, &fifth, &nibbles]), [0.0, -7.5, -0.5, -0.5, 0.0]);
+        assert_eq!(decode(DType::Q5_1, &[&scale, &least, &fifth, &nibbles]), [7.0, -0.5, 6.5, 6.5, 7.0]);
     }
 
     #[test]

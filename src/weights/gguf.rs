@@ -4,13 +4,14 @@
 //! held in 64 bits against what the file can hold, before anything is allocated.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 
-use super::{DType, TensorInfo, Value, WeightsError, malformed};
+use super::{DType, TensorInfo, Value, WeightsError, check_overlap, malformed};
 
 /// The first four bytes.
 pub const MAGIC: &[u8] = b"GGUF";
 const DEFAULT_ALIGNMENT: u64 = 32;
+/// Longer arrays of numbers than any model has: kept in 8 bytes each, they must not grow far beyond the file.
+const MOST_NUMBERS: u64 = 1 << 20;
 /// More axes than any model has.
 const MAX_AXES: u32 = 4;
 
@@ -67,26 +68,12 @@ pub fn read(bytes: &[u8]) -> Result<Contents, WeightsError> {
             return Err(malformed("GGUF", format!("data of {name}"), want, "the end of the file before that"));
         };
         let range = (end - size) as usize..end as usize;
-        if tensors.insert(name.clone(), TensorInfo { shape, dtype, range }).is_some() {
+        if tensors.insert(name.clone(), TensorInfo { shape, dtype, range, transposed: false }).is_some() {
             return Err(malformed("GGUF", "tensors", "each name once", format!("{name} twice")));
         }
     }
-    check_overlap(&tensors)?;
+    check_overlap("GGUF", &tensors)?;
     Ok((metadata, tensors))
-}
-
-/// No two tensors share bytes.
-fn check_overlap(tensors: &BTreeMap<String, TensorInfo>) -> Result<(), WeightsError> {
-    let mut ranges: Vec<(&Range<usize>, &String)> =
-        tensors.iter().map(|(name, t)| (&t.range, name)).filter(|(r, _)| !r.is_empty()).collect();
-    ranges.sort_by_key(|(r, _)| r.start);
-    for pair in ranges.windows(2) {
-        if pair[0].0.end > pair[1].0.start {
-            let got = format!("{} and {} on the same bytes", pair[0].1, pair[1].1);
-            return Err(malformed("GGUF", "tensors", "separate data", got));
-        }
-    }
-    Ok(())
 }
 
 struct Header {
@@ -177,6 +164,9 @@ impl<'a> Cursor<'a> {
         let size = number_size(kind)
             .ok_or_else(|| malformed("GGUF", key, "an array of numbers or texts", format!("type {kind}")))?;
         self.check_count(key, count, size)?;
+        if count > MOST_NUMBERS {
+            return Err(malformed("GGUF", key, format!("at most {MOST_NUMBERS} numbers"), count));
+        }
         let (mut integers, mut floats) = (Vec::new(), Vec::new());
         for _ in 0..count {
             match self.number(key, kind)? {
@@ -215,8 +205,14 @@ impl<'a> Cursor<'a> {
         let row = shape.first().copied().unwrap_or(1);
         shape.reverse();
         let kind = self.u32(&name)?;
-        let dtype = dtype_of(kind)
-            .ok_or_else(|| malformed("GGUF", format!("type of {name}"), "f32, f16, bf16 or q8_0", kind_name(kind)))?;
+        let dtype = dtype_of(kind).ok_or_else(|| {
+            malformed(
+                "GGUF",
+                format!("type of {name}"),
+                "f32, f16, bf16, q4_0, q4_1, q5_0, q5_1 or q8_0",
+                kind_name(kind),
+            )
+        })?;
         let size = dtype.bytes_for(row).and(dtype.bytes_for(count as usize)).ok_or_else(|| {
             malformed(
                 "GGUF",
@@ -244,6 +240,10 @@ fn dtype_of(kind: u32) -> Option<DType> {
     match kind {
         0 => Some(DType::F32),
         1 => Some(DType::F16),
+        2 => Some(DType::Q4_0),
+        3 => Some(DType::Q4_1),
+        6 => Some(DType::Q5_0),
+        7 => Some(DType::Q5_1),
         8 => Some(DType::Q8_0),
         30 => Some(DType::Bf16),
         _ => None,
@@ -254,6 +254,10 @@ fn dtype_code(dtype: DType) -> u32 {
     match dtype {
         DType::F32 => 0,
         DType::F16 => 1,
+        DType::Q4_0 => 2,
+        DType::Q4_1 => 3,
+        DType::Q5_0 => 6,
+        DType::Q5_1 => 7,
         DType::Q8_0 => 8,
         DType::Bf16 => 30,
     }
@@ -262,12 +266,9 @@ fn dtype_code(dtype: DType) -> u32 {
 /// ggml's name of a type that is not read here.
 fn kind_name(kind: u32) -> String {
     match kind {
-        2 => "q4_0".into(),
-        3 => "q4_1".into(),
-        6 => "q5_0".into(),
-        7 => "q5_1".into(),
         9 => "q8_1".into(),
         10..=15 => "a K-quant".into(),
+        16..=23 | 29 => "an IQ quant".into(),
         _ => format!("type {kind}"),
     }
 }

@@ -1,8 +1,8 @@
 //! Bytes to named tensors, and back: the one place that knows file formats.
 //!
 //! A file is recognised by its content and becomes a [`Checkpoint`]: metadata, and tensors under the names of Hugging Face's
-//! `CLIPModel`, which are decoded to f32 only when asked for. Reading is total: whatever the bytes, the answer is a
-//! checkpoint or a [`WeightsError`], without a panic and without allocating more than the file holds.
+//! `CLIPModel`, whatever the file calls them ([`names`]), which are decoded to f32 only when asked for. Reading is total: whatever the
+//! bytes, the answer is a checkpoint or a [`WeightsError`], without a panic and without allocating more than the file holds.
 //!
 //! It does not know the forward pass (see `clip`).
 
@@ -10,6 +10,9 @@ pub mod blocks;
 pub mod convert;
 pub mod gguf;
 pub mod manifest;
+pub mod names;
+mod pickle;
+pub mod pytorch;
 pub mod safetensors;
 
 use std::borrow::Cow;
@@ -19,11 +22,12 @@ use std::ops::Range;
 use thiserror::Error;
 
 pub use blocks::DType;
+pub use names::Naming;
 
 /// Why a file is not a usable model.
 #[derive(Debug, Error)]
 pub enum WeightsError {
-    #[error("not a model file: expected GGUF or safetensors, got {got}")]
+    #[error("not a model file: expected GGUF, safetensors or a PyTorch archive, got {got}")]
     Unrecognised { got: String },
     #[error("{format}: {what}: expected {expected}, got {got}")]
     Malformed { format: &'static str, what: String, expected: String, got: String },
@@ -102,6 +106,8 @@ pub struct TensorInfo {
     pub dtype: DType,
     /// Bytes of the file; as long as shape and type say.
     pub range: Range<usize>,
+    /// The file holds this matrix column by column; never with a block type.
+    pub transposed: bool,
 }
 
 /// The formats that are read.
@@ -109,6 +115,7 @@ pub struct TensorInfo {
 pub enum Format {
     Gguf,
     Safetensors,
+    PyTorch,
 }
 
 impl Format {
@@ -116,6 +123,7 @@ impl Format {
         match self {
             Format::Gguf => "GGUF",
             Format::Safetensors => "safetensors",
+            Format::PyTorch => "PyTorch archive",
         }
     }
 }
@@ -124,6 +132,7 @@ impl Format {
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
     format: Format,
+    naming: Naming,
     bytes: Cow<'static, [u8]>,
     pub metadata: BTreeMap<String, Value>,
     tensors: BTreeMap<String, TensorInfo>,
@@ -175,15 +184,17 @@ impl Checkpoint {
     /// When the bytes are of no known format, or break their format's rules; the message says where.
     pub fn read(bytes: impl Into<Cow<'static, [u8]>>) -> Result<Self, WeightsError> {
         let bytes = bytes.into();
-        if bytes.starts_with(gguf::MAGIC) {
-            let (metadata, tensors) = gguf::read(&bytes)?;
-            Ok(Self { format: Format::Gguf, bytes, metadata, tensors })
+        let (format, (metadata, tensors)) = if bytes.starts_with(gguf::MAGIC) {
+            (Format::Gguf, gguf::read(&bytes)?)
         } else if safetensors::looks_like(&bytes) {
-            let (metadata, tensors) = safetensors::read(&bytes)?;
-            Ok(Self { format: Format::Safetensors, bytes, metadata, tensors })
+            (Format::Safetensors, safetensors::read(&bytes)?)
+        } else if pytorch::looks_like(&bytes) {
+            (Format::PyTorch, pytorch::read(&bytes)?)
         } else {
-            Err(WeightsError::Unrecognised { got: describe(&bytes) })
-        }
+            return Err(WeightsError::Unrecognised { got: describe(&bytes) });
+        };
+        let (naming, tensors) = names::canonical(tensors)?;
+        Ok(Self { format, naming, bytes, metadata, tensors })
     }
 
     pub fn format(&self) -> Format {
@@ -193,6 +204,11 @@ impl Checkpoint {
     /// The file itself.
     pub fn into_bytes(self) -> Vec<u8> {
         self.bytes.into_owned()
+    }
+
+    /// Whose names the tensors have in the file. Here all have Hugging Face's.
+    pub fn naming(&self) -> Naming {
+        self.naming
     }
 
     /// Size of the file.
@@ -217,7 +233,13 @@ impl Checkpoint {
     /// stored as a matrix), or holds NaN or infinity.
     pub fn f32(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, WeightsError> {
         let info = self.checked(name, shape)?;
-        let values = info.dtype.decode(&self.bytes[info.range.clone()]);
+        let stored = info.dtype.decode(&self.bytes[info.range.clone()]);
+        let values = match info.shape[..] {
+            [rows, columns] if info.transposed => {
+                (0..rows).flat_map(|r| (0..columns).map(move |c| c * rows + r)).map(|at| stored[at]).collect()
+            }
+            _ => stored,
+        };
         match values.iter().position(|v| !v.is_finite()) {
             Some(index) => Err(WeightsError::NotFinite { name: name.into(), index, got: values[index] }),
             None => Ok(values),
@@ -229,8 +251,11 @@ impl Checkpoint {
     /// # Errors
     /// As [`Checkpoint::f32`].
     pub fn table(&self, name: &str, shape: [usize; 2]) -> Result<Table, WeightsError> {
-        self.f32(name, &shape)?;
+        let values = self.f32(name, &shape)?;
         let info = self.checked(name, &shape)?;
+        if info.transposed {
+            return Ok(Table { width: shape[1], dtype: info.dtype, bytes: info.dtype.encode(&values) });
+        }
         Ok(Table { width: shape[1], dtype: info.dtype, bytes: self.bytes[info.range.clone()].to_vec() })
     }
 
@@ -245,6 +270,20 @@ impl Checkpoint {
             Err(WeightsError::Shape { name: name.into(), expected: shape.to_vec(), got: info.shape.clone() })
         }
     }
+}
+
+/// No two tensors share bytes: a file could else be made to fill any amount of memory.
+fn check_overlap(format: &'static str, tensors: &BTreeMap<String, TensorInfo>) -> Result<(), WeightsError> {
+    let mut ranges: Vec<(&Range<usize>, &String)> =
+        tensors.iter().map(|(name, t)| (&t.range, name)).filter(|(r, _)| !r.is_empty()).collect();
+    ranges.sort_by_key(|(r, _)| r.start);
+    for pair in ranges.windows(2) {
+        if pair[0].0.end > pair[1].0.start {
+            let got = format!("{} and {} on the same bytes", pair[0].1, pair[1].1);
+            return Err(malformed(format, "tensors", "separate data", got));
+        }
+    }
+    Ok(())
 }
 
 /// How many numbers a shape holds; `None` when that is more than can be counted.
@@ -290,12 +329,22 @@ impl Table {
 fn describe(bytes: &[u8]) -> String {
     let head = &bytes[..bytes.len().min(16)];
     let text = String::from_utf8_lossy(head);
+    let text = text.trim_start_matches(['\u{feff}', ' ', '\t', '\r', '\n']);
     if bytes.is_empty() {
         "an empty file".into()
-    } else if text.trim_start().starts_with('<') {
+    } else if text.starts_with('<') {
         "a web page (HTML or XML)".into()
-    } else if head.starts_with(b"PK\x03\x04") {
-        "a zip archive (perhaps a PyTorch file)".into()
+    } else if text.starts_with(['{', '[']) {
+        "JSON, perhaps a server's message or a model's configuration".into()
+    // pickle's opcodes PROTO 2 and LONG1 of 10 bytes, as in torch.serialization before version 1.6
+    } else if head.starts_with(b"\x80\x02\x8a\x0a") {
+        "PyTorch's format from before version 1.6; load and save it with a newer PyTorch".into()
+    } else if head.starts_with(b"\x80") {
+        "a bare Python pickle".into()
+    } else if head.starts_with(b"lmgg") || head.starts_with(b"tjgg") {
+        "ggml's format from before GGUF".into()
+    } else if head.starts_with(b"\x1f\x8b") {
+        "a gzip archive; unpack it first".into()
     } else if head.starts_with(b"version https:/") {
         "a Git LFS pointer, not the file itself".into()
     } else {

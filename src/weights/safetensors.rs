@@ -5,18 +5,26 @@ use std::collections::BTreeMap;
 use safetensors::tensor::{Dtype, SafeTensors};
 
 use super::gguf::Contents;
+use super::names::note_integer;
 use super::{DType, TensorInfo, Value, WeightsError, malformed};
+
+/// Longer headers than any CLIP has, by far: parsed, they take several times their length.
+const MOST_HEADER: u64 = 4 << 20;
 
 /// Whether the bytes begin like a safetensors file: a header length, then JSON.
 pub fn looks_like(bytes: &[u8]) -> bool {
     bytes.len() > 9 && bytes[8] == b'{'
 }
 
-/// Reads the table of tensors. Integer tensors (legacy `position_ids`) are passed over.
+/// Reads the table of tensors. Integer tensors (legacy `position_ids`) are passed over, but for a mark of OpenAI's.
 ///
 /// # Errors
 /// When the header is broken, or a tensor is of a type that weights do not have.
 pub fn read(bytes: &[u8]) -> Result<Contents, WeightsError> {
+    let length = bytes.first_chunk().map_or(0, |length| u64::from_le_bytes(*length));
+    if length > MOST_HEADER {
+        return Err(malformed("safetensors", "length of the header", format!("at most {MOST_HEADER} bytes"), length));
+    }
     let broken = |e: safetensors::SafeTensorError| malformed("safetensors", "header", "a valid file", e);
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(broken)?;
     let file = SafeTensors::deserialize(bytes).map_err(broken)?;
@@ -30,7 +38,10 @@ pub fn read(bytes: &[u8]) -> Result<Contents, WeightsError> {
             Dtype::F32 => DType::F32,
             Dtype::F16 => DType::F16,
             Dtype::BF16 => DType::Bf16,
-            Dtype::I64 | Dtype::I32 => continue,
+            Dtype::I64 | Dtype::I32 => {
+                note_integer(&mut metadata, &name);
+                continue;
+            }
             other => {
                 return Err(malformed(
                     "safetensors",
@@ -42,7 +53,7 @@ pub fn read(bytes: &[u8]) -> Result<Contents, WeightsError> {
         };
         let start = view.data().as_ptr() as usize - bytes.as_ptr() as usize;
         let range = start..start + view.data().len();
-        tensors.insert(name, TensorInfo { shape: view.shape().to_vec(), dtype, range });
+        tensors.insert(name, TensorInfo { shape: view.shape().to_vec(), dtype, range, transposed: false });
     }
     Ok((metadata, tensors))
 }

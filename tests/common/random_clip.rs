@@ -161,20 +161,7 @@ impl Case {
 
     /// Pixels of picture `n`, `[3, s, s]`, as they enter the patch convolution (already normalised).
     pub fn image(&self, n: usize) -> Vec<f32> {
-        let s = self.image_size();
-        let key = key(self.seed, &format!("image.{n}"));
-        let mut out = Vec::with_capacity(3 * s * s);
-        for c in 0..3 {
-            for y in 0..s {
-                for x in 0..s {
-                    let cell = 3 + c * 64 + (y * 8 / s) * 8 + x * 8 / s;
-                    let v =
-                        0.8 * normal(key, c) + 0.6 * normal(key, cell) + 0.3 * normal(key, 195 + (c * s + y) * s + x);
-                    out.push(v as f32);
-                }
-            }
-        }
-        out
+        image(self.seed, n, self.image_size())
     }
 
     /// Number of pictures.
@@ -184,11 +171,31 @@ impl Case {
 
     /// Rows of the token table for text `n`: start marker, body, end marker; not padded.
     pub fn text(&self, n: usize) -> Vec<u32> {
-        let vocabulary = self.number("text_config", "vocab_size") as u64;
-        let key = key(self.seed, &format!("text.{n}"));
-        let body = (0..self.text_lengths[n] - 2).map(|i| draw(key, i) % (vocabulary - 2));
-        std::iter::once(vocabulary - 2).chain(body).chain([vocabulary - 1]).map(|t| t as u32).collect()
+        text(self.seed, n, self.text_lengths[n], self.number("text_config", "vocab_size") as u64)
     }
+}
+
+/// Picture `n` of side `s`, `[3, s, s]`.
+pub fn image(seed: u64, n: usize, s: usize) -> Vec<f32> {
+    let key = key(seed, &format!("image.{n}"));
+    let mut out = Vec::with_capacity(3 * s * s);
+    for c in 0..3 {
+        for y in 0..s {
+            for x in 0..s {
+                let cell = 3 + c * 64 + (y * 8 / s) * 8 + x * 8 / s;
+                let v = 0.8 * normal(key, c) + 0.6 * normal(key, cell) + 0.3 * normal(key, 195 + (c * s + y) * s + x);
+                out.push(v as f32);
+            }
+        }
+    }
+    out
+}
+
+/// Text `n` of `length` tokens, markers included, in a table of `rows`.
+pub fn text(seed: u64, n: usize, length: usize, rows: u64) -> Vec<u32> {
+    let key = key(seed, &format!("text.{n}"));
+    let body = (0..length - 2).map(|i| draw(key, i) % (rows - 2));
+    std::iter::once(rows - 2).chain(body).chain([rows - 1]).map(|t| t as u32).collect()
 }
 
 /// Makes the planted channels of a tensor 50 times larger if it writes to the residual stream.

@@ -263,7 +263,7 @@ fn load_models(arguments: &Args) -> Result<Vec<(Loaded, Compute, String)>, Failu
     };
     let loaded: Vec<(Loaded, Compute)> = pairs
         .iter()
-        .map(|&(file, compute)| Ok((load_file(file, compute)?, compute)))
+        .map(|&(file, compute)| Ok((load_file(file, compute, None)?, compute)))
         .collect::<Result<_, Failure>>()?;
     let mut names: Vec<String> = Vec::new();
     for (model, compute) in &loaded {

@@ -8,7 +8,7 @@ use oddlens::clip::tokenizer::parse_merges;
 use oddlens::clip::{self, Clip, Sidecars};
 use oddlens::eval::paths::one_line;
 use oddlens::weights::manifest::embedded;
-use oddlens::weights::{Checkpoint, Format};
+use oddlens::weights::{Checkpoint, Format, Naming};
 use serde::Deserialize;
 
 use crate::Failure;
@@ -19,10 +19,14 @@ const PLAIN_THRESHOLD: f32 = 0.5;
 /// Which model, and how it computes.
 #[derive(Debug, clap::Args)]
 pub struct ModelArgs {
-    /// CLIP to use: GGUF, or safetensors with config.json and, where there are such, merges.txt, token_ids.json and
-    /// vocabulary.json beside it [default: the small model built into this program]
+    /// CLIP to use: GGUF (ours or clip.cpp's), PyTorch archive, or safetensors, with what it does not say itself beside
+    /// it: config.json or open_clip_config.json, merges.txt, token_ids.json, vocabulary.json [default: the small model
+    /// built into this program]
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
+    /// The model's activation, where neither the file nor a configuration beside it tells
+    #[arg(long, value_enum, requires = "model")]
+    activation: Option<Activation>,
     /// How to compute
     #[arg(long, value_enum, default_value = "q8")]
     compute: Compute,
@@ -46,6 +50,24 @@ impl Compute {
     }
 }
 
+/// The non-linearity of a model's MLPs.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Activation {
+    /// x * sigmoid(1.702 x): OpenAI's weights, and OpenCLIP's models that are named so
+    QuickGelu,
+    /// The exact one: OpenCLIP's other models
+    Gelu,
+}
+
+impl From<Activation> for clip::Activation {
+    fn from(activation: Activation) -> Self {
+        match activation {
+            Activation::QuickGelu => clip::Activation::QuickGelu,
+            Activation::Gelu => clip::Activation::Gelu,
+        }
+    }
+}
+
 /// A model ready to run.
 pub struct Loaded {
     pub clip: Clip,
@@ -62,14 +84,14 @@ pub struct Loaded {
 /// # Errors
 /// When its file cannot be read or holds no usable model: wrong usage.
 pub fn load(arguments: &ModelArgs) -> Result<Loaded, Failure> {
-    load_file(arguments.model.as_deref(), arguments.compute)
+    load_file(arguments.model.as_deref(), arguments.compute, arguments.activation)
 }
 
 /// Loads a file, or the built-in model.
 ///
 /// # Errors
 /// As [`load`].
-pub fn load_file(path: Option<&Path>, compute: Compute) -> Result<Loaded, Failure> {
+pub fn load_file(path: Option<&Path>, compute: Compute, activation: Option<Activation>) -> Result<Loaded, Failure> {
     let compute = match compute {
         Compute::Q8 => clip::Compute::Q8,
         Compute::F32 => clip::Compute::F32,
@@ -84,7 +106,8 @@ pub fn load_file(path: Option<&Path>, compute: Compute) -> Result<Loaded, Failur
     };
     let wrong = |error: &dyn std::fmt::Display| Failure::Usage(format!("model {}: {error}", path.display()));
     let (mut checkpoint, mut sha256) = read(path)?;
-    let mut sidecars = Neighbours::of(path, &checkpoint).read()?;
+    let neighbours = Neighbours { activation, ..Neighbours::default() };
+    let mut sidecars = neighbours.or_beside(path, &checkpoint).read()?;
     if compute == clip::Compute::Q8 {
         // as the page does, to the same scores
         let own = clip::own_file(checkpoint, &sidecars).map_err(|error| wrong(&error))?;
@@ -120,9 +143,13 @@ pub struct Neighbours {
     /// OpenAI's merge rules of the tokenizer, as text, one a line [default: merges.txt beside IN, else the built-in ones]
     #[arg(long, value_name = "FILE")]
     merges: Option<PathBuf>,
-    /// The geometry, as Hugging Face writes it [default: config.json beside IN]
+    /// The geometry, as Hugging Face or OpenCLIP writes it [default: beside IN config.json, or open_clip_config.json if
+    /// its tensors have OpenCLIP's names]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// The model's activation, where neither the file nor a configuration beside it tells
+    #[arg(long, value_enum)]
+    activation: Option<Activation>,
     /// Which tokens the rows of a pruned token embedding stand for: JSON, {"ids": [..]} or a list [default: token_ids.json
     /// beside IN]
     #[arg(long, value_name = "FILE")]
@@ -145,9 +172,12 @@ impl Neighbours {
             return self;
         }
         let beside = |name: &str| Some(path.with_file_name(name)).filter(|path| path.is_file());
+        // a config.json beside a file with OpenAI's names is another model's: in the hub's folders it belongs to model.safetensors
+        let config = if checkpoint.naming() == Naming::OpenAi { "open_clip_config.json" } else { "config.json" };
         Self {
             merges: self.merges.or_else(|| beside("merges.txt")),
-            config: self.config.or_else(|| beside("config.json")),
+            config: self.config.or_else(|| beside(config)),
+            activation: self.activation,
             token_ids: self.token_ids.or_else(|| beside("token_ids.json")),
             vocabulary: self.vocabulary.or_else(|| beside("vocabulary.json")),
         }
@@ -165,6 +195,7 @@ impl Neighbours {
         Ok(Sidecars {
             merges,
             config: self.config.as_deref().map(read_text).transpose()?,
+            activation: self.activation.map(Into::into),
             token_ids: self.token_ids.as_deref().map(read_json::<TokenIds>).transpose()?.map(TokenIds::ids),
             vocabulary: self.vocabulary.as_deref().map(read_json::<Vocabulary>).transpose()?.map(Vocabulary::names),
         })

@@ -14,6 +14,7 @@ const EXAMPLES: &str = "\
 Examples:
   oddlens model convert model.safetensors clip.gguf --quant q8
   oddlens model convert in.safetensors out.gguf --quant f16 --config b32/config.json
+  oddlens model convert ViT-B-32.pt clip.gguf --quant q8
 
 The result carries geometry, tokenizer and vocabulary in itself, and is loaded once before it
 is written. An existing OUT is replaced, and only when everything worked.
@@ -25,7 +26,7 @@ Exit status: 0 converted, 1 OUT cannot be written,
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The model to convert: safetensors or GGUF
+    /// The model to convert: safetensors, GGUF or a PyTorch archive
     #[arg(value_name = "IN")]
     input: PathBuf,
     /// The GGUF file to write

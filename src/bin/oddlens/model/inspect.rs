@@ -19,9 +19,10 @@ Examples:
   oddlens model inspect model.safetensors
   oddlens model inspect --format json clip.gguf | jq .geometry
 
-What a safetensors file does not say itself is taken from config.json, merges.txt,
-token_ids.json and vocabulary.json beside it. A file that is read but is no usable CLIP is
-shown all the same, with the reason.
+What a file does not say itself is taken from config.json (or open_clip_config.json),
+merges.txt, token_ids.json and vocabulary.json beside it. Tensors are shown by Hugging Face's
+names, whatever the file calls them. A file that is read but is no usable CLIP is shown all
+the same, with the reason.
 
 Exit status: 0 read, 2 wrong usage (also: FILE cannot be read or is no model file).";
 
@@ -32,7 +33,7 @@ pub struct Args {
     /// The form of the output
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
-    /// The model file: GGUF or safetensors
+    /// The model file: GGUF, safetensors or a PyTorch archive
     #[arg(value_name = "FILE")]
     file: PathBuf,
 }
@@ -53,6 +54,8 @@ const SHOWN: usize = 4;
 struct Inspection {
     file: String,
     format: &'static str,
+    /// Whose names its tensors have in the file.
+    naming: &'static str,
     bytes: usize,
     sha256: String,
     /// Whether it can be used here.
@@ -119,7 +122,7 @@ pub fn run(arguments: &Args) -> Result<Done, Failure> {
 fn inspect(arguments: &Args) -> Result<Inspection, Failure> {
     let (checkpoint, sha256) = read(&arguments.file)?;
     let sidecars = Neighbours::of(&arguments.file, &checkpoint).read()?;
-    let config = Config::of(&checkpoint, sidecars.config.as_deref());
+    let config = Config::of(&checkpoint, &sidecars);
     let problem = match &config {
         Err(error) => Some(error.to_string()),
         Ok(_) => Clip::new(&checkpoint, &sidecars, Compute::Q8).err().map(|error| error.to_string()),
@@ -133,6 +136,7 @@ fn inspect(arguments: &Args) -> Result<Inspection, Failure> {
     Ok(Inspection {
         file: arguments.file.to_string_lossy().into_owned(),
         format: checkpoint.format().name(),
+        naming: checkpoint.naming().name(),
         bytes: checkpoint.file_bytes(),
         sha256,
         usable: problem.is_none(),
@@ -195,6 +199,7 @@ fn write_text(mut out: impl Write, inspection: &Inspection) -> io::Result<()> {
     let mut line = |name: &str, value: &str| writeln!(out, "{name:11} {}", visible(value));
     line("file", &inspection.file)?;
     line("format", &format!("{}, {} bytes", inspection.format, inspection.bytes))?;
+    line("names", inspection.naming)?;
     line("sha256", &inspection.sha256)?;
     line("usable", &inspection.problem.as_ref().map_or("yes".into(), |problem| format!("no: {problem}")))?;
     line("parameters", &inspection.parameters.to_string())?;
