@@ -358,14 +358,14 @@ impl<'a> Machine<'a> {
     }
 
     fn call(&mut self, class: Item<'a>, arguments: Item<'a>) -> Result<(), WeightsError> {
-        let global = match class {
-            Item::Node(n) => &self.nodes[n],
-            _ => &Node::Global("", ""),
+        let node = match class {
+            Item::Node(n) => Some(&self.nodes[n]),
+            _ => None,
         };
         let empty = matches!(arguments, Item::Node(n) if self.nodes[n] == Node::Tuple(Vec::new()));
-        match global {
-            Node::Global("collections", "OrderedDict") if empty => self.make(Node::Dict(Vec::new())),
-            Node::Global(..) => self.make(Node::Made { class, arguments, state: Item::None }),
+        match node {
+            Some(Node::Global("collections", "OrderedDict")) if empty => self.make(Node::Dict(Vec::new())),
+            Some(Node::Global(..)) => self.make(Node::Made { class, arguments, state: Item::None }),
             _ => Err(broken(self.at, "a class to be made", "something else")),
         }
     }
