@@ -12,7 +12,7 @@ use crate::clip::Choice;
 use crate::clip::config::{Activation, Config, TowerConfig};
 use crate::clip::text::TextTower;
 use crate::clip::vision::VisionTower;
-use crate::kernels::{Kernels, NR, pairs, quads, shapes};
+use crate::kernels::{Kernels, NR, crew, pairs, quads, shapes};
 use crate::pixels;
 use crate::quant::{Exact, Precision, QMatrix, Scratch};
 use crate::weights::WeightsError;
@@ -122,7 +122,8 @@ pub fn run(spec: Spec, kernels: Kernels, clock: fn() -> f64, tell: &mut dyn FnMu
     tell("checking the kernels");
     check()?;
     let broken = |e: WeightsError| format!("random weights: {e}");
-    let mut report = Report { threads: 1, runs: spec.runs, kernel: kernels.pairs.name().into(), ..Report::default() };
+    let mut report =
+        Report { threads: crew::hands(), runs: spec.runs, kernel: kernels.pairs.name().into(), ..Report::default() };
     let started = clock();
     if spec.only != Some(Only::Text) {
         tell("making the image tower");
@@ -197,12 +198,16 @@ fn layer((m, k, n): (usize, usize, usize), precision: Precision, kernels: &Kerne
     (QMatrix::new(&weights, None, (n, k), precision, Exact::default(), kernels), random::normals(8, m * k, 1.0))
 }
 
-/// All kernels that run here against the scalar ones, at an uneven shape: whichever is chosen, scores are the same.
+/// All kernels that run here against the scalar ones, at uneven shapes: whichever is chosen, scores are the same. The second is
+/// large enough for threads to share it, the first is not.
 ///
 /// # Errors
 /// When one gives other numbers.
 pub fn check() -> Result<(), String> {
-    let shape = (7, 200, 21);
+    [(7, 200, 21), (41, 768, 67)].into_iter().try_for_each(check_shape)
+}
+
+fn check_shape(shape: (usize, usize, usize)) -> Result<(), String> {
     let result = |kernels: &Kernels, precision| {
         let (layer, x) = layer(shape, precision, kernels);
         let mut y = vec![0.0; shape.0 * shape.2];
@@ -214,7 +219,7 @@ pub fn check() -> Result<(), String> {
         for kernels in Kernels::all() {
             if result(&kernels, precision) != truth {
                 return Err(format!(
-                    "{kernels:?}: expected the scalar kernels' numbers with {precision:?}, got others"
+                    "{kernels:?}: expected the scalar kernels' numbers with {precision:?} at {shape:?}, got others"
                 ));
             }
         }

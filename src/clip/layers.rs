@@ -4,7 +4,7 @@
 //! integers (`quant`); norms, attention and activations in f32 (`kernels::vector`).
 
 use super::config::{Activation, TowerConfig};
-use crate::kernels::{Kernels, vector};
+use crate::kernels::{Kernels, crew, vector};
 use crate::quant::{Exact, Precision, QMatrix, Scratch};
 use crate::weights::{Tensors, Value, WeightsError};
 
@@ -275,7 +275,8 @@ struct Buffers {
     kv: Vec<f32>,
     mixed: Vec<f32>,
     hidden: Vec<f32>,
-    attention: AttentionBuffers,
+    /// For each part of the heads.
+    attention: Vec<AttentionBuffers>,
     scratch: Scratch,
 }
 
@@ -365,7 +366,7 @@ impl Transformer {
     }
 }
 
-/// Buffers of [`attention`] for one head.
+/// Buffers of [`attend`] for one head.
 #[derive(Default)]
 struct AttentionBuffers {
     /// `[m,d]`, scaled.
@@ -389,10 +390,39 @@ fn attention(
     width: usize,
     heads: usize,
     causal: Option<usize>,
-    b: &mut AttentionBuffers,
+    buffers: &mut Vec<AttentionBuffers>,
     out: &mut [f32],
 ) {
     let (m, t, d) = (q.len() / width, kv.len() / (2 * width), width / heads);
+    // f32, twice
+    let products = 8 * m as u64 * (t * width) as u64;
+    let count = crew::parts(products, heads);
+    let bounds: Vec<usize> = (0..=count).map(|i| i * heads / count).collect();
+    let widths: Vec<usize> = bounds.windows(2).map(|b| (b[1] - b[0]) * d).collect();
+    buffers.resize_with(count.max(buffers.len()), AttentionBuffers::default);
+    let mut parts: Vec<_> =
+        crew::columns(out, width, &widths).into_iter().zip(bounds.windows(2)).zip(buffers).collect();
+    crew::each(&mut parts, |((out, bounds), buffers)| {
+        for h in bounds[0]..bounds[1] {
+            attend(q, kv, (width, d), h, causal, buffers);
+            let padded_d = d.next_multiple_of(vector::COLUMNS);
+            for (out, from) in out.iter_mut().zip(buffers.out.chunks_exact(padded_d)) {
+                out[(h - bounds[0]) * d..][..d].copy_from_slice(&from[..d]);
+            }
+        }
+    });
+}
+
+/// [`attention`] for head `h` of width `d`, into the buffers' `out`.
+fn attend(
+    q: &[f32],
+    kv: &[f32],
+    (width, d): (usize, usize),
+    h: usize,
+    causal: Option<usize>,
+    b: &mut AttentionBuffers,
+) {
+    let (m, t) = (q.len() / width, kv.len() / (2 * width));
     let (padded_t, padded_d) = (t.next_multiple_of(vector::COLUMNS), d.next_multiple_of(vector::COLUMNS));
     let scale = 1.0 / (d as f32).sqrt();
     b.queries.resize(m * d, 0.0);
@@ -400,26 +430,21 @@ fn attention(
     b.values.resize(t * padded_d, 0.0);
     b.weights.resize(m * padded_t, 0.0);
     b.out.resize(m * padded_d, 0.0);
-    for h in 0..heads {
-        for (queries, q) in b.queries.chunks_exact_mut(d).zip(q.chunks_exact(width)) {
-            queries.iter_mut().zip(&q[h * d..]).for_each(|(to, from)| *to = from * scale);
-        }
-        for (j, kv) in kv.chunks_exact(2 * width).enumerate() {
-            kv[h * d..][..d].iter().enumerate().for_each(|(c, &key)| b.keys[c * padded_t + j] = key);
-            b.values[j * padded_d..][..d].copy_from_slice(&kv[width + h * d..][..d]);
-        }
-        vector::product(&b.queries, &b.keys, d, &mut b.weights);
-        for (i, row) in b.weights.chunks_exact_mut(padded_t).enumerate() {
-            let seen = causal.map_or(t, |first| first + i + 1);
-            vector::softmax(&mut row[..seen]);
-            row[seen..].fill(0.0);
-        }
-        // weights are `[m, t padded]`; what is beyond `t` has no value to be multiplied by
-        vector::product_of(&b.weights, padded_t, &b.values, t, &mut b.out);
-        for (out, from) in out.chunks_exact_mut(width).zip(b.out.chunks_exact(padded_d)) {
-            out[h * d..][..d].copy_from_slice(&from[..d]);
-        }
+    for (queries, q) in b.queries.chunks_exact_mut(d).zip(q.chunks_exact(width)) {
+        queries.iter_mut().zip(&q[h * d..]).for_each(|(to, from)| *to = from * scale);
     }
+    for (j, kv) in kv.chunks_exact(2 * width).enumerate() {
+        kv[h * d..][..d].iter().enumerate().for_each(|(c, &key)| b.keys[c * padded_t + j] = key);
+        b.values[j * padded_d..][..d].copy_from_slice(&kv[width + h * d..][..d]);
+    }
+    vector::product(&b.queries, &b.keys, d, &mut b.weights);
+    for (i, row) in b.weights.chunks_exact_mut(padded_t).enumerate() {
+        let seen = causal.map_or(t, |first| first + i + 1);
+        vector::softmax(&mut row[..seen]);
+        row[seen..].fill(0.0);
+    }
+    // weights are `[m, t padded]`; what is beyond `t` has no value to be multiplied by
+    vector::product_of(&b.weights, padded_t, &b.values, t, &mut b.out);
 }
 
 #[cfg(test)]
@@ -431,7 +456,7 @@ mod tests {
     fn attention_by_hand() {
         // token 0: q 1, k 0, v 10; token 1: q 1, k ln 3, v 20
         let (q, kv) = ([1.0, 1.0], [0.0, 10.0, 3f32.ln(), 20.0]);
-        let (mut buffers, mut out) = (AttentionBuffers::default(), vec![0.0; 2]);
+        let (mut buffers, mut out) = (Vec::new(), vec![0.0; 2]);
         attention(&q, &kv, 1, 1, None, &mut buffers, &mut out);
         for v in &out {
             assert!((v - 17.5).abs() < 1e-4, "{out:?}");
@@ -441,5 +466,26 @@ mod tests {
         // the second query alone
         attention(&q[1..], &kv, 1, 1, Some(1), &mut buffers, &mut out[..1]);
         assert!((out[0] - 17.5).abs() < 1e-4, "{out:?}");
+    }
+
+    /// One query alone is too little work to be shared, all together are shared: nothing changes, to the bit.
+    #[test]
+    fn threads_change_nothing() {
+        std::thread::spawn(|| crew::lend());
+        while crew::hands() < 2 {
+            std::thread::yield_now();
+        }
+        let (t, width, heads) = (61, 192, 3);
+        let noise = |count: usize| (0..count).map(|i| (i as f32 * 0.618).fract() - 0.5).collect::<Vec<f32>>();
+        let (q, kv) = (noise(t * width), noise(2 * t * width));
+        for causal in [None, Some(0)] {
+            let (mut buffers, mut together) = (Vec::new(), vec![0.0; t * width]);
+            attention(&q, &kv, width, heads, causal, &mut buffers, &mut together);
+            for (i, (q, together)) in q.chunks_exact(width).zip(together.chunks_exact(width)).enumerate() {
+                let mut alone = vec![0.0; width];
+                attention(q, &kv, width, heads, causal.map(|_| i), &mut buffers, &mut alone);
+                assert_eq!(together, alone, "query {i}, {causal:?}");
+            }
+        }
     }
 }

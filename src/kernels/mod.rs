@@ -10,10 +10,13 @@
 //! Weights have 8 bits (`-127..=127`) in both, sums are i32, and every implementation of a product gives the same integers: the
 //! truth is [`pairs::scalar`] and [`quads::scalar`]. What [`quads`] multiplies, [`pairs`] can multiply too, with the same result.
 //!
+//! [`crew`] shares work between threads, where there are some.
+//!
 //! It knows nothing of candle, of allocation (all memory comes from the caller) and of errors: lengths are promises of
 //! our own code and are asserted once, where a kernel is called.
 #![allow(unsafe_code)]
 
+pub mod crew;
 pub mod pairs;
 pub mod quads;
 pub mod shapes;

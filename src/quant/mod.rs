@@ -13,7 +13,9 @@
 
 mod choice;
 
-use crate::kernels::{self, Kernels, MAX_WEIGHT, NR, pairs, quads, vector};
+use std::ops::Range;
+
+use crate::kernels::{self, Kernels, MAX_WEIGHT, MR, NR, crew, pairs, quads, vector};
 pub use choice::fastest;
 
 /// How finely activations are rounded.
@@ -108,22 +110,70 @@ enum Packed {
     Quads(quads::Weights),
 }
 
+/// Products that take as long as quantizing one number, or finishing one.
+const PRODUCTS_A_NUMBER: usize = 64;
+
 /// Buffers of [`QMatrix::apply`], made once and grown as needed.
 #[derive(Clone, Debug, Default)]
 pub struct Scratch {
     pairs: Vec<i16>,
     quads: Vec<u8>,
+    /// For each part of the rows.
+    rows: Vec<RowBuffers>,
+    /// For each part of the panels.
+    blocks: Vec<BlockBuffers>,
+    /// A row is its scale times its codes.
+    scales: Vec<f32>,
+    outliers: Vec<Outlier>,
+}
+
+/// Buffers of whoever quantizes rows.
+#[derive(Clone, Debug, Default)]
+struct RowBuffers {
     /// One row without its exact inputs.
     row: Vec<f32>,
     codes: Vec<u8>,
     signed: Vec<i16>,
+    outliers: Vec<Outlier>,
+}
+
+/// Buffers of whoever runs panels.
+#[derive(Clone, Debug, Default)]
+struct BlockBuffers {
     /// Of [`PANELS`] panels, one after the other.
     sums: Vec<i32>,
     /// Their results, `[m][PANELS][NR]`.
     block: Vec<f32>,
-    /// A row is its scale times its codes.
-    scales: Vec<f32>,
-    outliers: Vec<Outlier>,
+}
+
+/// What one thread quantizes at a time: rows that fill whole tiles, the last ones apart.
+struct RowsPart<'a> {
+    first: usize,
+    /// `[rows,k]`.
+    x: &'a [f32],
+    packed: PackedRows<'a>,
+    scales: &'a mut [f32],
+    buffers: &'a mut RowBuffers,
+}
+
+enum PackedRows<'a> {
+    Pairs(&'a mut [i16]),
+    Quads(&'a mut [u8]),
+}
+
+/// What one thread multiplies at a time: all rows by some panels.
+struct PanelsPart<'a> {
+    panels: Range<usize>,
+    /// Its piece of every row of the result.
+    y: Vec<&'a mut [f32]>,
+    buffers: &'a mut BlockBuffers,
+}
+
+/// What one thread completes at a time: some rows of the result.
+struct ResultPart<'a> {
+    first: usize,
+    x: &'a [f32],
+    y: &'a mut [f32],
 }
 
 /// What the clipped range leaves of one number.
@@ -261,17 +311,9 @@ impl QMatrix {
                 scratch.quads = codes;
             }
         }
-        if self.is_whole_after_panels(scratch) {
-            return;
+        if !self.is_whole_after_panels(scratch) {
+            self.complete(x, m, finish, &scratch.outliers, y);
         }
-        for outlier in scratch.outliers.iter().filter(|o| o.row < m) {
-            let y = &mut y[outlier.row * self.n..(outlier.row + 1) * self.n];
-            for (c, y) in y.iter_mut().enumerate() {
-                *y += outlier.rest * self.weight(c, outlier.input);
-            }
-        }
-        self.add_exact(x, y);
-        finish(y);
     }
 
     /// Whether nothing has to be added to what the kernels give.
@@ -283,41 +325,87 @@ impl QMatrix {
     /// is to be added, while they are in the nearest cache.
     fn panels(
         &self,
-        panel: impl Fn(usize, &mut [i32]),
+        panel: impl Fn(usize, &mut [i32]) + Sync,
         m: usize,
         finish: Finish,
         scratch: &mut Scratch,
         y: &mut [f32],
     ) {
-        let whole = self.is_whole_after_panels(scratch);
+        let finish = self.is_whole_after_panels(scratch).then_some(finish);
+        let panels = self.scale.len() / NR;
+        let blocks = panels.div_ceil(PANELS);
+        let count = crew::parts(products(m, self.k * self.n), blocks);
+        let bounds: Vec<usize> = (0..=count).map(|i| (i * blocks / count * PANELS).min(panels)).collect();
+        let column = |panel: usize| (panel * NR).min(self.n);
+        let widths: Vec<usize> = bounds.windows(2).map(|b| column(b[1]) - column(b[0])).collect();
+        scratch.blocks.resize_with(count.max(scratch.blocks.len()), BlockBuffers::default);
+        let mut parts: Vec<PanelsPart> = crew::columns(y, self.n, &widths)
+            .into_iter()
+            .zip(bounds.windows(2))
+            .zip(&mut scratch.blocks)
+            .map(|((y, bounds), buffers)| PanelsPart { panels: bounds[0]..bounds[1], y, buffers })
+            .collect();
+        crew::each(&mut parts, |part| self.some_panels(&panel, finish, &scratch.scales, part));
+    }
+
+    /// [`Self::panels`] for those of one part.
+    fn some_panels(
+        &self,
+        panel: &impl Fn(usize, &mut [i32]),
+        finish: Option<Finish>,
+        scales: &[f32],
+        part: &mut PanelsPart,
+    ) {
+        let m = part.y.len();
         let one = kernels::padded_rows(m) * NR;
-        let (mut sums, mut block) = (std::mem::take(&mut scratch.sums), std::mem::take(&mut scratch.block));
+        let BlockBuffers { sums, block } = &mut part.buffers;
         sums.resize(PANELS * one, 0);
         block.resize(m * PANELS * NR, 0.0);
         let (scale, bias) = (self.scale.as_chunks::<NR>().0, self.bias.as_chunks::<NR>().0);
-        for first in (0..scale.len()).step_by(PANELS) {
-            let count = PANELS.min(scale.len() - first);
+        for first in part.panels.clone().step_by(PANELS) {
+            let count = PANELS.min(part.panels.end - first);
             sums.chunks_exact_mut(one).take(count).enumerate().for_each(|(i, sums)| panel(first + i, sums));
-            for (r, (out, &row_scale)) in
-                block.as_chunks_mut::<NR>().0.chunks_mut(PANELS).zip(&scratch.scales).enumerate()
-            {
+            for (r, (out, &row_scale)) in block.as_chunks_mut::<NR>().0.chunks_mut(PANELS).zip(scales).enumerate() {
                 for (i, out) in out.iter_mut().take(count).enumerate() {
                     let sums = &sums[i * one..].as_chunks::<NR>().0[r];
                     *out = vector::scaled(sums, row_scale, &scale[first + i], &bias[first + i]);
                 }
             }
-            if whole {
-                finish(&mut block);
+            if let Some(finish) = finish {
+                finish(block);
             }
-            for (y, out) in y.chunks_exact_mut(self.n).zip(block.as_chunks::<{ PANELS * NR }>().0) {
-                let y = &mut y[first * NR..];
+            let at = (first - part.panels.start) * NR;
+            for (y, out) in part.y.iter_mut().zip(block.as_chunks::<{ PANELS * NR }>().0) {
+                let y = &mut y[at..];
                 match y.first_chunk_mut::<{ PANELS * NR }>() {
                     Some(y) => *y = *out,
                     None => y.copy_from_slice(&out[..y.len()]),
                 }
             }
         }
-        (scratch.sums, scratch.block) = (sums, block);
+    }
+
+    /// Adds what the panels left out, and finishes.
+    fn complete(&self, x: &[f32], m: usize, finish: Finish, outliers: &[Outlier], y: &mut [f32]) {
+        let exact = self.n * self.exact.inputs.len() + self.k * self.exact.outputs.len();
+        let rows = m.div_ceil(crew::parts(products(m, self.n * PRODUCTS_A_NUMBER + exact), m));
+        let mut parts: Vec<ResultPart> = x
+            .chunks(rows * self.k)
+            .zip(y.chunks_mut(rows * self.n))
+            .enumerate()
+            .map(|(i, (x, y))| ResultPart { first: i * rows, x, y })
+            .collect();
+        crew::each(&mut parts, |part| {
+            for (r, y) in part.y.chunks_exact_mut(self.n).enumerate() {
+                for outlier in outliers.iter().filter(|o| o.row == part.first + r) {
+                    for (c, y) in y.iter_mut().enumerate() {
+                        *y += outlier.rest * self.weight(c, outlier.input);
+                    }
+                }
+            }
+            self.add_exact(part.x, part.y);
+            finish(part.y);
+        });
     }
 
     /// Adds what the exact inputs contribute; computes the exact outputs.
@@ -337,24 +425,48 @@ impl QMatrix {
 
     /// Quantizes and packs `m` rows of `k` numbers into `scratch`.
     fn quantize_rows(&self, x: &[f32], m: usize, scratch: &mut Scratch) {
-        let (low, high) = self.precision.range();
-        let (low, high) = (f32::from(low), f32::from(high));
-        let quads = matches!(self.packed, Packed::Quads(_));
-        if quads {
+        let tiles = m.div_ceil(MR);
+        let count = crew::parts(products(m, self.k * PRODUCTS_A_NUMBER), tiles);
+        let rows = tiles.div_ceil(count).max(1) * MR;
+        scratch.scales.clear();
+        scratch.scales.resize(m, 1.0);
+        scratch.rows.resize_with(count.max(scratch.rows.len()), RowBuffers::default);
+        scratch.rows.iter_mut().for_each(|b| b.outliers.clear());
+        let packed: Vec<PackedRows> = if matches!(self.packed, Packed::Quads(_)) {
             scratch.quads.resize(quads::activations_len(m, self.k), 0);
+            let one = quads::activations_len(rows, self.k).max(1);
+            scratch.quads.chunks_mut(one).map(PackedRows::Quads).collect()
         } else {
             scratch.pairs.resize(pairs::activations_len(m, self.k), 0);
-        }
-        scratch.scales.clear();
+            let one = pairs::activations_len(rows, self.k).max(1);
+            scratch.pairs.chunks_mut(one).map(PackedRows::Pairs).collect()
+        };
+        let mut parts: Vec<RowsPart> = x
+            .chunks((rows * self.k).max(1))
+            .zip(packed)
+            .zip(scratch.scales.chunks_mut(rows))
+            .zip(&mut scratch.rows)
+            .enumerate()
+            .map(|(i, (((x, packed), scales), buffers))| RowsPart { first: i * rows, x, packed, scales, buffers })
+            .collect();
+        crew::each(&mut parts, |part| self.some_rows(part));
         scratch.outliers.clear();
-        for (r, row) in x.chunks_exact(self.k.max(1)).enumerate() {
+        scratch.rows.iter().for_each(|buffers| scratch.outliers.extend_from_slice(&buffers.outliers));
+    }
+
+    /// [`Self::quantize_rows`] for those of one part.
+    fn some_rows(&self, part: &mut RowsPart) {
+        let (low, high) = self.precision.range();
+        let (low, high) = (f32::from(low), f32::from(high));
+        let buffers = &mut part.buffers;
+        for (r, (row, out)) in part.x.chunks_exact(self.k.max(1)).zip(part.scales.iter_mut()).enumerate() {
             let row = if self.exact.inputs.is_empty() {
                 row
             } else {
-                scratch.row.clear();
-                scratch.row.extend_from_slice(row);
-                self.exact.inputs.iter().for_each(|&i| scratch.row[i] = 0.0);
-                &scratch.row
+                buffers.row.clear();
+                buffers.row.extend_from_slice(row);
+                self.exact.inputs.iter().for_each(|&i| buffers.row[i] = 0.0);
+                &buffers.row
             };
             let stats = vector::row_stats(row);
             let limit = outlier_limit(row, stats.sum_abs, self.precision.outliers());
@@ -370,30 +482,38 @@ impl QMatrix {
             }
             // a row of zeros, or of numbers too small to be told from them, or a broken one
             let scale = if scale > 1e-30 && scale.is_finite() { scale } else { 1.0 };
-            scratch.scales.push(scale);
+            *out = scale;
             let inverse = 1.0 / scale;
-            if quads {
-                let centre = self.precision.centre();
-                scratch.codes.resize(quads::padded_k(self.k), centre);
-                scratch.codes[self.k..].fill(centre);
-                vector::codes(row, inverse, centre, &mut scratch.codes[..self.k]);
-                quads::pack_row(&scratch.codes, r, &mut scratch.quads);
-            } else {
-                scratch.signed.resize(pairs::padded_k(self.k), 0);
-                scratch.signed[self.k..].fill(0);
-                vector::signed_codes(row, inverse, (low, high), &mut scratch.signed[..self.k]);
-                pairs::pack_row(&scratch.signed, r, &mut scratch.pairs);
+            match &mut part.packed {
+                PackedRows::Quads(packed) => {
+                    let centre = self.precision.centre();
+                    buffers.codes.resize(quads::padded_k(self.k), centre);
+                    buffers.codes[self.k..].fill(centre);
+                    vector::codes(row, inverse, centre, &mut buffers.codes[..self.k]);
+                    quads::pack_row(&buffers.codes, r, packed);
+                }
+                PackedRows::Pairs(packed) => {
+                    buffers.signed.resize(pairs::padded_k(self.k), 0);
+                    buffers.signed[self.k..].fill(0);
+                    vector::signed_codes(row, inverse, (low, high), &mut buffers.signed[..self.k]);
+                    pairs::pack_row(&buffers.signed, r, packed);
+                }
             }
             if most.max(-least) > limit {
                 for (input, &v) in row.iter().enumerate() {
                     if v.abs() > limit {
                         let rest = v - scale * vector::code(v, inverse, low, high) as f32;
-                        scratch.outliers.push(Outlier { row: r, input, rest });
+                        buffers.outliers.push(Outlier { row: part.first + r, input, rest });
                     }
                 }
             }
         }
     }
+}
+
+/// `m * of_a_row`, which 32 bits may not hold.
+fn products(m: usize, of_a_row: usize) -> u64 {
+    m as u64 * of_a_row as u64
 }
 
 /// Quantizes the weights of one output channel; returns its scale. With a limit, the norms of the lanes of `quads` are kept below it.
@@ -512,6 +632,39 @@ mod tests {
             let (fine, coarse) = (e(Precision::Bits12), e(Precision::Bits7));
             println!("{shape:?}: 1 - cosine {fine:.2e} with 12 bits, {coarse:.2e} with 7");
             assert!(fine < 5e-5 && coarse < 3e-4, "1 - cosine = {fine}, {coarse} on {shape:?}");
+        }
+    }
+
+    /// Rows alone are too little work to be shared, all together are shared: nothing changes, to the bit.
+    #[cfg(not(target_arch = "wasm32"))]
+    #[test]
+    fn threads_change_nothing() {
+        std::thread::spawn(|| crew::lend());
+        while crew::hands() < 2 {
+            std::thread::yield_now();
+        }
+        let (m, k, n) = (53, 768, 330);
+        let (mut x, w, b) = (noise(m * k, 1), noise(n * k, 2), noise(n, 3));
+        // outliers in some rows
+        x.iter_mut().step_by(5003).for_each(|v| *v = 40.0);
+        let finish: Finish = vector::quick_gelu;
+        for precision in [Precision::Bits12, Precision::Bits7, Precision::Bits7OneSided] {
+            for exact in [Exact::default(), Exact { inputs: vec![3, 700], outputs: vec![0, 329] }] {
+                for kernels in [Kernels::best(), Kernels::scalar()] {
+                    let q = QMatrix::new(&w, Some(&b), (n, k), precision, exact.clone(), &kernels);
+                    let run = |x: &[f32], scratch: &mut Scratch| {
+                        let m = x.len() / k;
+                        let mut y = vec![f32::NAN; m * n];
+                        q.quantize(x, m, scratch);
+                        q.apply_quantized(&kernels, x, m, finish, scratch, &mut y);
+                        y
+                    };
+                    let mut scratch = Scratch::default();
+                    let together = run(&x, &mut scratch);
+                    let alone: Vec<f32> = x.chunks_exact(k).flat_map(|x| run(x, &mut scratch)).collect();
+                    assert_eq!(together, alone, "{kernels:?}, {precision:?}, {exact:?}");
+                }
+            }
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use std::time::Instant;
 
 use clap::ValueEnum;
+use oddlens::kernels::crew;
 use oddlens::{bench, quant};
 
 use crate::report::json_line;
@@ -34,7 +35,7 @@ pub struct Args {
     #[arg(long, default_value_t = 21, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     runs: u32,
     /// Threads for one picture; pictures of a folder are spread over all cores anyway
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1))]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     threads: u32,
     /// One JSON object instead of a table
     #[arg(long)]
@@ -81,6 +82,12 @@ pub fn run(arguments: Args) -> Result<Done, Failure> {
             say(what);
         }
     };
+    for _ in 1..arguments.threads {
+        std::thread::spawn(|| crew::lend());
+    }
+    while crew::hands() < arguments.threads as usize {
+        std::thread::yield_now();
+    }
     let report = bench::run(spec, quant::fastest(clock), clock, &mut tell).map_err(Failure::Failed)?;
     let mut out = std::io::stdout().lock();
     if arguments.json {
@@ -92,7 +99,10 @@ pub fn run(arguments: Args) -> Result<Done, Failure> {
         None => Ok(()),
     };
     let ms = |value: Option<f64>| value.map(|v| format!("{v:8.2} ms"));
-    row("kernel", Some(format!("{}, {} thread", report.kernel, report.threads)))?;
+    row(
+        "kernel",
+        Some(format!("{}, {} thread{}", report.kernel, report.threads, if report.threads == 1 { "" } else { "s" })),
+    )?;
     row("one picture", ms(report.image_ms))?;
     row("  tenth to ninetieth percentile", ms(report.spread_ms))?;
     row("one prompt of 8 tokens", ms(report.text_ms))?;
