@@ -5,7 +5,7 @@
 //!
 //! | layer | room | what lives there | what it does not know |
 //! |---|---|---|---|
-//! | 0 | [`kernels`] | integer products and f32 vector math, the only home of `unsafe` and intrinsics | candle, allocation, errors |
+//! | 0 | [`kernels`] | integer products and f32 vector math, threads that share them, the only home of `unsafe` and intrinsics | candle, allocation, errors |
 //! | 0 | [`metrics`] | AUROC and its interval, ROC and PR points, average precision, FPR95, conformal thresholds: slices in, numbers out | models |
 //! | 0 | [`embedding`] | `Embeddings`: n x d, unit rows | where they came from |
 //! | 0 | [`protocol`] | what page and engine say to each other: plain serde data | behaviour; weights never travel through it |
@@ -30,8 +30,10 @@
 //! 4. Page and command line share every step from bytes to score (`engine::pipeline`).
 //! 5. A larger score is more anomalous, everywhere.
 //! 6. The library exports nothing to JavaScript, so the page's wasm sheds the model.
-//! 7. Clock, network, camera and files are touched only in `bin`, `link` and `ui`, files also in `eval`; all else gets bytes and a clock function.
-//! 8. No global mutable state: the engine owns the session.
+//! 7. Clock, network, camera and files are touched only in `bin`, `link` and `ui`, files also in `eval`; all else gets bytes and a
+//!    clock function.
+//! 8. No global mutable state: the engine owns the session. (Threads are the whole program's, and so is what they meet at,
+//!    `kernels::crew`.)
 //! 9. candle only in `clip`, for the f32 path that the 8-bit one is held against, and in `train`, for the gradients of heads.
 //!    GGUF is read by our own code, because candle's reader believes the header's sizes.
 //! 10. No picture is silently judged by what was learned from it: its score comes from cross-validation, or is marked.

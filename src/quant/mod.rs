@@ -636,7 +636,6 @@ mod tests {
     }
 
     /// Rows alone are too little work to be shared, all together are shared: nothing changes, to the bit.
-    #[cfg(not(target_arch = "wasm32"))]
     #[test]
     fn threads_change_nothing() {
         std::thread::spawn(|| crew::lend());
