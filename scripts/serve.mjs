@@ -1,6 +1,6 @@
-// A static file server for the built page: `node scripts/serve.mjs [--port 8080] [--base /sub/] [FOLDER]`.
+// A static file server for the built page: `node scripts/serve.mjs [--port 8080] [--base /sub/] [--isolated] [FOLDER]`.
 // It serves files with the types browsers insist on and nothing else: no listing, no fallback page, no header that a
-// plain static host would not send. The tests in the browser use it too, at `/` and at a sub-path.
+// plain static host would not send, but for the two of --isolated, which allow threads from the first visit on. The tests in the browser use it too, at `/` and at a sub-path.
 
 import { createServer } from "node:http";
 import { readFile, stat } from "node:fs/promises";
@@ -25,14 +25,16 @@ const TYPES = {
   ".webp": "image/webp",
 };
 
+const ISOLATION = { "cross-origin-opener-policy": "same-origin", "cross-origin-embedder-policy": "require-corp" };
+
 /// Serves `folder` under `base`; port 0 takes any free one. Answers {url, requests, close}: `requests` grows by the path
 /// of each request, `close` ends at once, open connections included (the network is cut).
-export async function serve({ folder, port = 0, base = "/", host = "127.0.0.1", headers = {} }) {
+export async function serve({ folder, port = 0, base = "/", host = "127.0.0.1", isolated = false, headers = {} }) {
   const root = resolve(folder);
   const requests = [];
   const server = createServer(async (request, response) => {
     const answer = (status, type, body) => {
-      response.writeHead(status, { "content-type": type, "content-length": body.length, "cache-control": "no-cache", ...headers });
+      response.writeHead(status, { "content-type": type, "content-length": body.length, "cache-control": "no-cache", ...(isolated ? ISOLATION : {}), ...headers });
       response.end(request.method === "HEAD" ? undefined : body);
     };
     const refuse = (status, words) => answer(status, "text/plain; charset=utf-8", Buffer.from(`${status} ${words}\n`));
@@ -76,11 +78,12 @@ if (process.argv[1] && fileURLToPath(import.meta.url) === resolve(process.argv[1
   };
   const wanted = Number(option("--port", 8080));
   const base = option("--base", "/");
-  const folder = words[0] ?? "dist";
+  const isolated = words.includes("--isolated");
+  const folder = words.find((word) => word !== "--isolated") ?? "dist";
   // a busy port is no reason to give up: the next ones are tried
   for (let port = wanted; ; port++) {
     try {
-      const { url } = await serve({ folder, port, base });
+      const { url } = await serve({ folder, port, base, isolated });
       console.log(`Oddlens is at ${url} (Ctrl-C ends it)`);
       break;
     } catch (error) {

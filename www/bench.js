@@ -1,4 +1,4 @@
-// The page's bench: index.html?bench=vit-b-32|embedded [&variant=plain|relaxed] [&only=image|text] [&runs=N]
+// The page's bench: index.html?bench=vit-b-32|embedded [&variant=plain|relaxed|threads] [&threads=N] [&only=image|text] [&runs=N]
 // Starts the worker's program, has it time itself on weights made from a seed, and shows what it says. One JSON object ends
 // up in [data-testid=bench-result]: times in milliseconds (medians), or `error`.
 
@@ -47,10 +47,12 @@ let worker;
 
 if (!models.includes(model)) end({ error: `bench: expected one of ${models.join(', ')}, got ${model}` });
 else if (only !== null && !['image', 'text'].includes(only)) end({ error: `only: expected image or text, got ${only}` });
-else if (threads !== 1) end({ error: `threads: expected 1, got ${asked.get('threads')}` });
+else if (!(Number.isInteger(threads) && threads >= 1 && threads <= 16)) end({ error: `threads: expected 1 to 16, got ${asked.get('threads')}` });
+else if (threads > 1 && variant === 'plain') end({ error: `threads: the program ${variant} has one, got ${threads}` });
 else {
   const address = new URL(`worker-boot.js${version}`, import.meta.url);
   if (variant) address.searchParams.set('variant', variant);
+  address.searchParams.set('threads', threads);
   worker = new Worker(address, { type: 'module', name: 'oddlens-bench' });
   worker.onerror = (event) => end({ error: event.message || 'the worker could not be started' });
   worker.onmessage = ({ data: [text] }) => {

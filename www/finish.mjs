@@ -10,12 +10,18 @@ const out = process.env.TRUNK_STAGING_DIR;
 const root = process.env.TRUNK_SOURCE_DIR ? join(process.env.TRUNK_SOURCE_DIR, '..') : '.';
 if (!out) throw new Error('finish.mjs is run by Trunk: TRUNK_STAGING_DIR is not set');
 
-// a quick build (make dev) has the plain program under both names
+// a quick build (make dev) has the plain program under both names, and no threads
 if (process.env.TRUNK_PROFILE === 'release') {
   execFileSync(join(root, 'scripts/build-relaxed'), [out], { stdio: 'inherit' });
+  execFileSync(join(root, 'scripts/build-threads'), [out], { stdio: 'inherit' });
 } else {
   cpSync(join(out, 'worker.js'), join(out, 'worker-relaxed.js'));
   cpSync(join(out, 'worker_bg.wasm'), join(out, 'worker-relaxed_bg.wasm'));
+}
+
+if (existsSync(join(out, 'worker-threads_bg.wasm'))) {
+  const boot = join(out, 'worker-boot.js');
+  writeFileSync(boot, readFileSync(boot, 'utf8').replace('BUILT_WITH_THREADS = false', 'BUILT_WITH_THREADS = true'));
 }
 
 const copy = (from, to, wanted) => {
@@ -47,7 +53,7 @@ writeFileSync(join(out, 'index.html'), html);
 const manifest = existsSync(join(out, 'weights/manifest.json'))
   ? JSON.parse(readFileSync(join(out, 'weights/manifest.json'), 'utf8'))
   : { models: [] };
-// the service worker keeps the one that its browser uses
+// the service worker keeps the one that its browser uses on a first visit; the program with threads and its helper when they are used
 const programs = ['worker.js', 'worker_bg.wasm', 'worker-relaxed.js', 'worker-relaxed_bg.wasm'];
 const standard = manifest.models.filter((model) => model.id === manifest.default);
 const samples = files.filter((file) => file.startsWith(join(out, 'samples'))).map((file) => file.slice(out.length + 1));

@@ -1,9 +1,16 @@
 // Starts the worker's program; whatever goes wrong is told to the page in the wire's own words (src/link).
-// There are two programs: `worker` runs everywhere, `worker-relaxed` where the engine has relaxed SIMD, which is faster.
+// There are three programs: `worker` runs everywhere; `worker-relaxed` where the engine has relaxed SIMD, which is faster; and
+// `worker-threads`, the same with threads over shared memory, where the page is cross-origin isolated, too.
+
+const BUILT_WITH_THREADS = false; // filled in by finish.mjs
+const MOST_THREADS = 8; // of our own accord: beyond, a picture's pieces are too small
+const ASKED_AT_MOST = 16; // an address may come from anyone
 
 const here = new URL(import.meta.url);
 const asked = here.searchParams.get('variant');
+const askedThreads = here.searchParams.get('threads');
 here.searchParams.delete('variant');
+here.searchParams.delete('threads');
 const version = here.search;
 const trouble = (error) => postMessage([JSON.stringify({ Trouble: String(error?.message ?? error) }), [], null]);
 
@@ -14,16 +21,58 @@ async function start(name) {
   await init({ module_or_path: new URL(`${name}_bg.wasm${version}`, import.meta.url) });
 }
 
+// What the program calls when it has enough work for them: starts the helpers, once, and answers how many there are.
+function helpersUpTo(count) {
+  let helpers;
+  const one = (module, memory) =>
+    new Promise((done) => {
+      const helper = new Worker(new URL(`helper.js${version}`, import.meta.url), { type: 'module', name: 'oddlens-helper' });
+      helper.onmessage = () => done(true);
+      // fewer do as well
+      helper.onerror = () => done(false);
+      helper.postMessage({ module, memory });
+    });
+  return (module, memory) =>
+    (helpers ??= Promise.all(Array.from({ length: count - 1 }, () => one(module, memory))).then((all) => all.filter(Boolean).length));
+}
+
+// The program to use.
+function choose() {
+  const lacks = {
+    plain: undefined,
+    relaxed: self.hasRelaxedSimd ? undefined : 'this browser has no relaxed SIMD',
+    threads:
+      (!BUILT_WITH_THREADS && 'this page was built without threads') ||
+      (!self.crossOriginIsolated && 'threads need a page that is cross-origin isolated') ||
+      (!(self.hasRelaxedSimd && self.hasThreads) && 'this browser has no relaxed SIMD or no threads') ||
+      undefined,
+  };
+  // more than one thread, with relaxed SIMD or whatever there is, is the third program
+  const wanted = Number(askedThreads) > 1 && (asked ?? 'relaxed') === 'relaxed' ? 'threads' : asked;
+  if (wanted === null) {
+    const known = askedThreads === null ? ['threads', 'relaxed', 'plain'] : ['relaxed', 'plain'];
+    return known.find((name) => !lacks[name]);
+  }
+  if (!(wanted in lacks)) throw new Error(`variant: expected plain, relaxed or threads, got ${asked}`);
+  if (lacks[wanted]) throw new Error(lacks[wanted]);
+  return wanted;
+}
+
 try {
   await import(`./probe.js${version}`);
-  const relaxed = asked ? asked === 'relaxed' : self.hasRelaxedSimd;
-  if (asked) {
-    if (!['plain', 'relaxed'].includes(asked)) throw new Error(`variant: expected plain or relaxed, got ${asked}`);
-    if (relaxed && !self.hasRelaxedSimd) throw new Error('this browser has no relaxed SIMD');
-    // only the bench listens for this
-    if (self.name === 'oddlens-bench') postMessage([JSON.stringify({ Variant: asked }), [], null]);
+  let variant = choose();
+  // only the bench listens for this
+  if (self.name === 'oddlens-bench') postMessage([JSON.stringify({ Variant: asked ?? variant }), [], null]);
+  if (variant === 'threads') {
+    self.helpersAsked = askedThreads !== null;
+    self.startHelpers = helpersUpTo(Math.min(Number(askedThreads), ASKED_AT_MOST) || Math.min(navigator.hardwareConcurrency || 1, MOST_THREADS));
+    await start('worker-threads').catch((error) => {
+      // without a network the program may be missing that was never used before; and memory to share may be short
+      if (asked ?? askedThreads) throw error;
+      variant = 'relaxed';
+    });
   }
-  await start(relaxed ? 'worker-relaxed' : 'worker');
+  if (variant !== 'threads') await start(variant === 'relaxed' ? 'worker-relaxed' : 'worker');
 } catch (error) {
   trouble(error);
 }

@@ -23,7 +23,6 @@ const tool = process.env.ODDLENS_CLI ?? join(process.env.CARGO_TARGET_DIR ?? joi
 const scratch = mkdtempSync(join(tmpdir(), "oddlens-bench-"));
 /// Our embeddings of the pictures, which Python compares with its own.
 const embedded = join(scratch, "ours.npy");
-const isolated = { "Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Embedder-Policy": "require-corp" };
 
 const say = (line) => console.error(`bench: ${line}`);
 const run = promisify(execFile);
@@ -174,7 +173,7 @@ async function versions(results) {
 const machine = { cpu: cpus()[0].model.trim(), cores: cpus().length, memory_gb: Math.round(totalmem() / 1e9) };
 const load_before = loadavg()[0];
 if (load_before > machine.cores / 4) say(`other work is going on (load ${load_before.toFixed(1)}): expect large spreads`);
-const [ours, peer] = await Promise.all([serve({ folder: dist, headers: isolated }), serve({ folder: here, headers: isolated })]);
+const [ours, peer] = await Promise.all([serve({ folder: dist, isolated: true }), serve({ folder: here, isolated: true })]);
 try {
   const wanted = Object.entries(cases(ours.url, peer.url)).filter(([name]) => name.includes(ONLY));
   const { results, missing } = await measure(Object.fromEntries(wanted));

@@ -5,7 +5,7 @@ import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join, relative } from "node:path";
 import { test } from "node:test";
 import { gzipSync } from "node:zlib";
-import { dist } from "./harness.mjs";
+import { dist, noThreads } from "./harness.mjs";
 
 const files = (folder) => readdirSync(folder, { withFileTypes: true }).flatMap((entry) => (entry.isDirectory() ? files(join(folder, entry.name)) : [join(folder, entry.name)]));
 const all = files(dist).map((path) => ({ name: relative(dist, path), path, bytes: statSync(path).size }));
@@ -21,6 +21,7 @@ test("the page, the worker and the model stay within their budgets", (t) => {
     ["page wasm, gzip", /page[^/]*\.wasm$/, 600e3, zipped],
     ["worker wasm, gzip", /worker_bg\.wasm$/, 2.5e6, zipped],
     ["worker wasm with relaxed SIMD, gzip", /worker-relaxed_bg\.wasm$/, 2.5e6, zipped],
+    ...(noThreads ? [] : [["worker wasm with threads, gzip", /worker-threads_bg\.wasm$/, 2.5e6, zipped]]),
     ["embedded model", /\.gguf$/, 10e6, ({ bytes }) => bytes],
   ]) {
     const file = one(pattern);

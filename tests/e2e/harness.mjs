@@ -5,7 +5,7 @@
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -17,6 +17,9 @@ export const repository = resolve(here, "../..");
 export const dist = process.env.ODDLENS_DIST ?? join(repository, "dist");
 export const screenshots = join(here, "screenshots");
 mkdirSync(screenshots, { recursive: true });
+
+/// Why tests of threads are skipped; false where the page was built with them.
+export const noThreads = existsSync(join(dist, "worker-threads.js")) ? false : "dist has no program with threads: rust-src was missing when it was built";
 
 /// Milliseconds that a state may take to come on a slow machine with two busy cores.
 export const PATIENCE = 45_000;

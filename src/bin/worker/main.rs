@@ -8,9 +8,13 @@ mod fetch;
 #[cfg(target_arch = "wasm32")]
 mod store;
 #[cfg(target_arch = "wasm32")]
+mod threads;
+#[cfg(target_arch = "wasm32")]
 mod work;
 
 fn main() {
     #[cfg(target_arch = "wasm32")]
-    work::start();
+    if !threads::is_helper() {
+        work::start();
+    }
 }

@@ -18,7 +18,7 @@ use wasm_bindgen::JsCast;
 use wasm_bindgen_futures::spawn_local;
 use web_sys::{AbortController, File, WorkerGlobalScope};
 
-use crate::{browser_decoder, fetch, store};
+use crate::{browser_decoder, fetch, store, threads};
 
 struct Worker {
     engine: RefCell<Engine>,
@@ -34,7 +34,7 @@ fn now() -> f64 {
 }
 
 /// One turn of the event loop.
-async fn turn() {
+pub async fn turn() {
     let scope = js_sys::global().unchecked_into::<WorkerGlobalScope>();
     let promise = js_sys::Promise::new(&mut |resolve, _| {
         // a worker that cannot wait goes on at once
@@ -81,7 +81,8 @@ fn failed(job: JobId, stage: Stage, message: String) {
     tell(Event::Failed { job, image: None, stage, message }.into());
 }
 
-fn time_yourself(spec: bench::Spec) {
+async fn time_yourself(spec: bench::Spec) {
+    threads::gather().await;
     let told = bench::run(spec, quant::fastest(now), now, &mut |what| post(&FromWorker::Timing(what.into()), vec![]));
     post(&told.map_or_else(FromWorker::Trouble, |report| FromWorker::Timed(Box::new(report))), vec![]);
 }
@@ -131,7 +132,7 @@ impl Worker {
                 }
                 ToWorker::Ask(request) => self.ask(request, received.buffers).await,
                 ToWorker::Frame { job } => self.frame(job, received.bitmap),
-                ToWorker::Bench(spec) => time_yourself(spec),
+                ToWorker::Bench(spec) => time_yourself(spec).await,
                 ToWorker::CancelLoad => {}
             }
         }
@@ -145,9 +146,18 @@ impl Worker {
         let signal = controller.map(|c| c.signal());
         let fetched = fetch::model(job, model.as_deref(), signal.as_ref(), now, &mut |event| tell(event.into())).await;
         self.loading.replace(None);
+        let mut model_bytes = 0;
         match fetched {
-            Ok((entry, bytes)) => self.engine.borrow_mut().load(job, entry, bytes, started, &mut tell),
+            Ok((entry, bytes)) => self.engine.borrow_mut().load(job, entry, bytes, started, &mut |parcel| {
+                if let Event::Ready { model, .. } = &parcel.message {
+                    model_bytes = model.memory_bytes;
+                }
+                tell(parcel);
+            }),
             Err(message) => tell(Event::LoadFailed { job, message }.into()),
+        }
+        if threads::are_worth_it(model_bytes) {
+            threads::gather().await;
         }
     }
 

@@ -131,15 +131,14 @@ pub fn version() -> String {
     address.find('?').map(|i| address[i..].to_owned()).unwrap_or_default()
 }
 
-/// What the worker's script is asked for with: the mark, and the program (`variant=plain` or `relaxed`) where the page's own address
-/// names one, as tests do.
+/// What the worker's script is asked for with: the mark, and the program (`variant=plain`, `relaxed` or `threads`) and the number of
+/// threads (`threads=2`) where the page's own address names them, as tests do.
 pub fn worker_query() -> String {
     let query = window().location().search().unwrap_or_default();
-    let variant = query.trim_start_matches('?').split('&').find(|part| part.starts_with("variant="));
-    let parts: Vec<_> = [version().trim_start_matches('?'), variant.unwrap_or_default()]
-        .into_iter()
-        .filter(|part| !part.is_empty())
-        .map(str::to_owned)
-        .collect();
+    let known = |part: &&str| part.starts_with("variant=") || part.starts_with("threads=");
+    let asked = query.trim_start_matches('?').split('&').filter(known);
+    let version = version();
+    let mark = Some(version.trim_start_matches('?')).filter(|mark| !mark.is_empty());
+    let parts: Vec<&str> = mark.into_iter().chain(asked).collect();
     if parts.is_empty() { String::new() } else { format!("?{}", parts.join("&")) }
 }
