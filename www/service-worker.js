@@ -1,5 +1,8 @@
 // Makes a page that was opened once open again without a network. Network first for what may change, cache first for what is
 // named by its version; only GETs of our own; any trouble falls through to the browser's own way.
+//
+// It also gives the page, from its second visit on, what a host may not be able to: the two headers with which a browser lets
+// threads share memory.
 
 const VERSION = 'dev'; // both lines are filled in by finish.mjs
 const FILES = [];
@@ -50,8 +53,20 @@ async function answer(request) {
   }
 }
 
+// The response with the headers that isolate a page; asked of documents and of workers' first scripts, and of nothing else.
+function isolated(response) {
+  // a redirect that the browser follows itself cannot be made anew
+  if (response.status === 0) return response;
+  const headers = new Headers(response.headers);
+  headers.set('Cross-Origin-Opener-Policy', 'same-origin');
+  headers.set('Cross-Origin-Embedder-Policy', 'require-corp');
+  return new Response(response.body, { status: response.status, statusText: response.statusText, headers });
+}
+
 self.addEventListener('fetch', (event) => {
   const { request } = event;
   const ours = request.url.startsWith(self.registration.scope);
-  if (request.method === 'GET' && ours && !request.headers.has('range')) event.respondWith(answer(request));
+  if (request.method !== 'GET' || !ours || request.headers.has('range')) return;
+  const whole = ['document', 'iframe', 'frame', 'worker'].includes(request.destination);
+  event.respondWith(whole ? answer(request).then(isolated) : answer(request));
 });
