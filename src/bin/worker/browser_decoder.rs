@@ -1,9 +1,9 @@
 //! Pixels from the browser: its own decoders (AVIF, HEIC where it has them) and camera pictures. Nothing is resized here;
 //! what a canvas gives back is checked, because some browsers falsify it against fingerprinting.
 
-use js_sys::{Array, ArrayBuffer};
+use js_sys::{Array, ArrayBuffer, Uint8ClampedArray};
 use oddlens::link::error_text;
-use wasm_bindgen::{Clamped, JsCast};
+use wasm_bindgen::JsCast;
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{Blob, ImageBitmap, ImageData, OffscreenCanvas, OffscreenCanvasRenderingContext2d, WorkerGlobalScope};
 
@@ -51,7 +51,9 @@ pub fn canvas_is_noisy() -> bool {
     }
     let round = || -> Option<bool> {
         let context = canvas(SIDE, SIDE).ok()?;
-        let data = ImageData::new_with_u8_clamped_array_and_sh(Clamped(&pixels), SIDE, SIDE).ok()?;
+        // a copy: browsers take no pixels from memory that threads share
+        let copy = Uint8ClampedArray::from(&pixels[..]);
+        let data = ImageData::new_with_js_u8_clamped_array_and_sh(&copy, SIDE, SIDE).ok()?;
         context.put_image_data(&data, 0.0, 0.0).ok()?;
         let back = context.get_image_data(0.0, 0.0, f64::from(SIDE), f64::from(SIDE)).ok()?;
         Some(back.data().0 != pixels)

@@ -51,7 +51,8 @@ async fn write(folder: &FileSystemDirectoryHandle, name: &str, bytes: &[u8]) -> 
     let written = (|| {
         access.truncate_with_u32(0).map_err(|e| error_text(&e))?;
         for portion in bytes.chunks(PORTION) {
-            let n = access.write_with_u8_array(portion).map_err(|e| error_text(&e))?;
+            // a copy: browsers write nothing from memory that threads share
+            let n = access.write_with_js_u8_array(&Uint8Array::from(portion)).map_err(|e| error_text(&e))?;
             if n as usize != portion.len() {
                 return Err(format!("only {n} of {} bytes could be written", portion.len()));
             }
