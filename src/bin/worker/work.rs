@@ -197,6 +197,9 @@ impl Worker {
         // a copy for the store: the engine takes the bytes apart
         let kept = store::keep(&entry, &bytes).await;
         let entry = ModelEntry { kept: kept.is_ok(), ..entry };
+        if threads::are_worth_it(entry.bytes) {
+            threads::gather().await;
+        }
         let mut ready = false;
         self.engine.borrow_mut().load(job, entry.clone(), bytes, started, &mut |parcel| {
             ready |= matches!(parcel.message, Event::Ready { .. });
