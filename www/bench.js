@@ -4,7 +4,10 @@
 
 const version = new URL(import.meta.url).search;
 const asked = new URL(location.href).searchParams;
-const shown = { image_ms: 'one picture, ms', spread_ms: 'its spread (10 % to 90 %), ms', text_ms: 'one prompt of 8 tokens, ms',
+const shown = {
+  start_program_ms: 'from navigation to the running program, ms', start_model_ms: 'to the loaded model, ms',
+  start_texts_ms: 'to the encoded texts, ms', start_score_ms: 'to the first score, ms',
+  image_ms: 'one picture, ms', spread_ms: 'its spread (10 % to 90 %), ms', text_ms: 'one prompt of 8 tokens, ms',
   preprocess_ms: '12 megapixels to the input, ms', kernel: 'kernel', variant: 'program', threads: 'threads',
   peak_gmacs: 'peak of its instructions, GMAC/s', peak_share: 'share reached by the product', build_ms: 'making the weights, ms' };
 
@@ -45,6 +48,29 @@ const runs = Math.min(Math.max(Math.round(Number(asked.get('runs') ?? 21)) || 21
 let variant = asked.get('variant');
 let worker;
 
+// The start of the embedded model, as a visit has it (but for the page's own program, which this page does not load).
+const start = {};
+const since = (what) => { start[`start_${what}_ms`] = performance.now(); };
+const say = (message, buffers = []) => worker.postMessage([JSON.stringify(message), buffers, null], buffers);
+const timeYourself = () => say({ Bench: { model, only, runs } });
+const sample = model === 'embedded' && fetch(`samples/orange-on-wood.jpg${version}`).then((response) => (response.ok ? response.arrayBuffer() : null)).catch(() => null);
+const setup = { normal: ['orange'], templates: ['a photo of a {}'], anomaly: ['a photo of something'], method: 'zero-shot' };
+
+async function onEvent(event) {
+  if (event.Ready) {
+    since('model');
+    say({ Ask: { Setup: { job: 2, setup } } });
+  } else if (event.SetupDone) {
+    since('texts');
+    const bytes = await sample;
+    if (bytes) say({ Ask: { Score: { job: 3, image: 1, pixels: 'Encoded' } } }, [bytes]);
+    else timeYourself();
+  } else if (event.Scored || event.Failed || event.LoadFailed || event.SetupFailed) {
+    if (event.Scored) since('score');
+    timeYourself();
+  }
+}
+
 if (!models.includes(model)) end({ error: `bench: expected one of ${models.join(', ')}, got ${model}` });
 else if (only !== null && !['image', 'text'].includes(only)) end({ error: `only: expected image or text, got ${only}` });
 else if (!(Number.isInteger(threads) && threads >= 1 && threads <= 16)) end({ error: `threads: expected 1 to 16, got ${asked.get('threads')}` });
@@ -58,9 +84,13 @@ else {
   worker.onmessage = ({ data: [text] }) => {
     const said = JSON.parse(text);
     if (said.Variant) variant = said.Variant;
-    else if (said === 'Alive') worker.postMessage([JSON.stringify({ Bench: { model, only, runs } }), [], null]);
+    else if (said === 'Alive') {
+      since('program');
+      if (model === 'embedded') say({ Ask: { Load: { job: 1, model: null } } });
+      else timeYourself();
+    } else if (said.Event) onEvent(said.Event);
     else if (said.Timing) status.textContent = `${said.Timing}…`;
-    else if (said.Timed) end({ ...said.Timed, variant });
+    else if (said.Timed) end({ ...start, ...said.Timed, variant });
     else if (said.Trouble) end({ error: said.Trouble });
   };
 }
