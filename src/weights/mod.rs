@@ -11,7 +11,7 @@ pub mod convert;
 pub mod gguf;
 pub mod manifest;
 pub mod names;
-mod pickle;
+pub mod pickle;
 pub mod pytorch;
 pub mod safetensors;
 
@@ -50,7 +50,14 @@ pub(crate) fn malformed(
     expected: impl Into<String>,
     got: impl ToString,
 ) -> WeightsError {
-    WeightsError::Malformed { format, what: what.into(), expected: expected.into(), got: got.to_string() }
+    // what comes from the file may be of any length and form: the message is one line all the same
+    let (what, expected, got) = (shown(&what.into()), shown(&expected.into()), shown(&got.to_string()));
+    WeightsError::Malformed { format, what, expected, got }
+}
+
+/// The beginning of a text from a file, on one line.
+pub(crate) fn shown(text: &str) -> String {
+    text.chars().take(160).map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
 /// A metadata value, as far as models need them.

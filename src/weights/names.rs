@@ -35,6 +35,9 @@ pub const OPENAI_MARK: &str = "openai.archive";
 /// Metadata: the class of the MLP's non-linearity, where an archive of PyTorch names it.
 pub const ACTIVATION_CLASS: &str = "pytorch.activation";
 
+/// Bytes of the longest name that makes sense; clip.cpp and llama.cpp allow 64, whole diffusion models have some of 150.
+const MOST_NAME: usize = 512;
+
 /// Three integers that stand beside the weights in OpenAI's archive.
 const OPENAI_INTEGERS: [&str; 3] = ["input_resolution", "context_length", "vocab_size"];
 
@@ -56,10 +59,13 @@ const ANCHORS: [(&str, Naming); 3] = [
 /// none of the known image towers keeps its names, and so does a tensor that is not understood.
 ///
 /// # Errors
-/// When two tensors come to have the same name.
+/// When two tensors come to have the same name, or one has a name that is no line of text.
 pub(super) fn canonical(
     tensors: BTreeMap<String, TensorInfo>,
 ) -> Result<(Naming, BTreeMap<String, TensorInfo>), WeightsError> {
+    if let Some(name) = tensors.keys().find(|name| name.len() > MOST_NAME || name.contains(char::is_control)) {
+        return Err(malformed("tensors", "names", format!("one line of up to {MOST_NAME} bytes"), name));
+    }
     // the anchor with the shortest prefix: "", "module.", "state_dict.module."
     let anchor = |name: &String| {
         let found = |&(anchor, naming): &(&str, Naming)| {

@@ -12,7 +12,7 @@ use rawzip::{CompressionMethod, ZipArchive, ZipSliceArchive};
 use super::gguf::Contents;
 use super::names::{ACTIVATION_CLASS, note_integer};
 use super::pickle::{self, Item, Node, Pickle};
-use super::{DType, TensorInfo, Value, WeightsError, check_overlap, malformed};
+use super::{DType, TensorInfo, Value, WeightsError, check_overlap, malformed, shown};
 
 const FORMAT: &str = "PyTorch archive";
 /// Dictionaries and modules within each other, at most.
@@ -231,11 +231,6 @@ impl<'p, 'a> Walk<'p, 'a> {
             _ => Ok(()),
         }
     }
-}
-
-/// The beginning of a name from a file, on one line.
-fn shown(name: &str) -> String {
-    name.chars().take(80).map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
 /// What `_rebuild_tensor_v2(storage, offset, shape, strides, ...)` would make; else what was expected and what there is.

@@ -41,14 +41,19 @@ pub fn cases() -> Vec<Case> {
     file.cases
 }
 
+/// A file of `tests/reference/files`.
+pub fn unpack(name: &str) -> Vec<u8> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference/files");
+    let packed = std::fs::read(folder.join(format!("{name}.gz"))).expect("a file of tests/reference/files");
+    let mut bytes = Vec::new();
+    flate2::read::GzDecoder::new(&packed[..]).read_to_end(&mut bytes).expect("gzip");
+    bytes
+}
+
 impl Case {
     /// The file itself.
     pub fn bytes(&self) -> Vec<u8> {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference/files");
-        let packed = std::fs::read(folder.join(format!("{}.gz", self.file))).expect("a file of tests/reference/files");
-        let mut bytes = Vec::new();
-        flate2::read::GzDecoder::new(&packed[..]).read_to_end(&mut bytes).expect("gzip");
-        bytes
+        unpack(&self.file)
     }
 
     /// All pictures, one after the other.

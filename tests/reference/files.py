@@ -96,6 +96,21 @@ def open_clip_model(quick_gelu, head_width=64, text_heads=1):
     return fill(CLIP(**cfg), SEED), cfg
 
 
+def open_ai_archive(net, cfg):
+    """A TorchScript archive with what OpenAI's has."""
+    out, words = io.BytesIO(), cfg["text_cfg"]
+    side, context, rows = cfg["vision_cfg"]["image_size"], words["context_length"], words["vocab_size"]
+    # OpenAI's archive keeps these three beside the weights
+    for key, value in [("input_resolution", side), ("context_length", context), ("vocab_size", rows)]:
+        net.__dict__.pop(key, None)
+        net.register_buffer(key, torch.tensor(value))
+    # the methods are traced in f32, of which the CPU knows every operation; the weights are f16 all the same
+    example = torch.zeros(2, 3, side, side), torch.zeros(2, context, dtype=torch.long)
+    traced = torch.jit.trace_module(net.float(), {"forward": example}, check_trace=False).half()
+    torch.jit.save(traced, out)
+    return out.getvalue()
+
+
 def open_clip_cases():
     lengths = [3, 8, 16]
     for name, quick, dtype, form, heads in [
@@ -122,15 +137,7 @@ def open_clip_cases():
             optimizer = {"state": {0: {"step": torch.tensor(3.0)}}, "param_groups": [{"lr": 1e-3, "params": [0]}]}
             torch.save({"epoch": 3, "name": "run", "state_dict": wrapped, "optimizer": optimizer}, out)
         else:
-            # OpenAI's archive keeps these three beside the weights
-            for key, value in [("input_resolution", 24), ("context_length", 16), ("vocab_size", 90)]:
-                net.__dict__.pop(key, None)
-                net.register_buffer(key, torch.tensor(value))
-            # the methods are traced on the CPU in f32, which knows every operation; the weights are f16 all the same
-            with torch.no_grad():
-                traced = torch.jit.trace_module(net.float(), {"forward": (pixels.float(), ids)}, check_trace=False)
-            traced = traced.half()
-            torch.jit.save(traced, out)
+            out.write(open_ai_archive(net, cfg))
         more = {} if quick or name == "open-clip-f32.pt" else {
             "open_clip_config": {"model_cfg": cfg, "preprocess_cfg": {"mean": list(open_clip.OPENAI_DATASET_MEAN),
                                                                       "std": list(open_clip.OPENAI_DATASET_STD)}}}
@@ -149,78 +156,111 @@ def clip_cpp_name(name):
     return name
 
 
+def clip_cpp_file(net, cfg, act, kind):
+    """The file, and the model as it is after rounding."""
+    vision, words = cfg["vision_config"], cfg["text_config"]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "clip.gguf"
+        out = gguf.GGUFWriter(path, "clip")
+        out.add_bool("clip.has_text_encoder", True)
+        out.add_bool("clip.has_vision_encoder", True)
+        out.add_file_type({"f32": 0, "f16": 1, "q4_0": 2, "q4_1": 3, "q8_0": 7, "q5_0": 8, "q5_1": 9}[kind])
+        out.add_name("small random CLIP")
+        out.add_description("two-tower CLIP model")
+        for side, c in [("text", words), ("vision", vision)]:
+            if side == "text":
+                out.add_uint32("clip.text.context_length", c["max_position_embeddings"])
+            else:
+                out.add_uint32("clip.vision.image_size", c["image_size"])
+                out.add_uint32("clip.vision.patch_size", c["patch_size"])
+            out.add_uint32(f"clip.{side}.embedding_length", c["hidden_size"])
+            out.add_uint32(f"clip.{side}.feed_forward_length", c["intermediate_size"])
+            out.add_uint32(f"clip.{side}.projection_dim", cfg["projection_dim"])
+            out.add_uint32(f"clip.{side}.attention.head_count", c["num_attention_heads"])
+            out.add_float32(f"clip.{side}.attention.layer_norm_epsilon", c["layer_norm_eps"])
+            out.add_uint32(f"clip.{side}.block_count", c["num_hidden_layers"])
+            if side == "text":
+                # a whole vocabulary has 49,408
+                out.add_token_list([f"token{i}</w>" for i in range(c["vocab_size"])])
+        out.add_array("clip.vision.image_mean", list(open_clip.OPENAI_DATASET_MEAN))
+        out.add_array("clip.vision.image_std", list(open_clip.OPENAI_DATASET_STD))
+        out.add_bool("clip.use_gelu", act == "gelu")
+        if kind not in ("f32", "f16"):
+            out.add_quantization_version(gguf.GGML_QUANT_VERSION)
+        for name, p in net.state_dict().items():
+            if name == "logit_scale" or name.endswith("position_ids"):
+                continue
+            data = p.squeeze().numpy().astype(np.float32)
+            matrix = name.endswith(".weight") and data.ndim == 2
+            if data.ndim == 4 or (matrix and kind == "f16"):
+                data = data.astype(np.float16)
+            elif matrix and kind != "f32":
+                of = gguf.GGMLQuantizationType[kind.upper()]
+                # off the grid, so that a block's scale is not a whole one
+                data = gguf.quants.quantize(data * np.linspace(0.75, 1.25, data.size, dtype=np.float32).reshape(data.shape), of)
+                with torch.no_grad():
+                    p.copy_(torch.from_numpy(gguf.quants.dequantize(data, of)).double())
+                out.add_tensor(clip_cpp_name(name), data, raw_dtype=of)
+                continue
+            out.add_tensor(clip_cpp_name(name), data)
+        out.write_header_to_file()
+        out.write_kv_data_to_file()
+        out.write_tensors_to_file()
+        out.close()
+        data = bytearray(path.read_bytes())
+    if kind in ("q4_0", "f16"):
+        # version 3 differs from 2, which clip.cpp writes, in that it may be big-endian
+        data[4:8] = (2).to_bytes(4, "little")
+    return bytes(data)
+
+def clip_cpp_model(cfg):
+    cfg_run = json.loads(json.dumps(cfg))
+    cfg_run["attn_implementation"] = "eager"
+    net = fill(CLIPModel(CLIPConfig.from_dict(cfg_run)), SEED + 1)
+    net.set_attn_implementation("eager")
+    return net
+
+
 def clip_cpp_cases():
     lengths = [3, 8, 12]
     for kind, act in [("f32", "quick_gelu"), ("f16", "gelu"), ("q4_0", "gelu"), ("q4_1", "quick_gelu"), ("q5_0", "quick_gelu"),
                       ("q5_1", "quick_gelu"), ("q8_0", "quick_gelu")]:
         cfg = config(32, (24, 8, 64, 96, 2, 2), (60, 12, 32, 64, 2, 4), act)
-        cfg_run = json.loads(json.dumps(cfg))
-        cfg_run["attn_implementation"] = "eager"
-        net = fill(CLIPModel(CLIPConfig.from_dict(cfg_run)), SEED + 1)
-        net.set_attn_implementation("eager")
-        vision, words = cfg["vision_config"], cfg["text_config"]
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "clip.gguf"
-            out = gguf.GGUFWriter(path, "clip")
-            out.add_bool("clip.has_text_encoder", True)
-            out.add_bool("clip.has_vision_encoder", True)
-            out.add_file_type({"f32": 0, "f16": 1, "q4_0": 2, "q4_1": 3, "q8_0": 7, "q5_0": 8, "q5_1": 9}[kind])
-            out.add_name("small random CLIP")
-            out.add_description("two-tower CLIP model")
-            for side, c in [("text", words), ("vision", vision)]:
-                if side == "text":
-                    out.add_uint32("clip.text.context_length", c["max_position_embeddings"])
-                else:
-                    out.add_uint32("clip.vision.image_size", c["image_size"])
-                    out.add_uint32("clip.vision.patch_size", c["patch_size"])
-                out.add_uint32(f"clip.{side}.embedding_length", c["hidden_size"])
-                out.add_uint32(f"clip.{side}.feed_forward_length", c["intermediate_size"])
-                out.add_uint32(f"clip.{side}.projection_dim", cfg["projection_dim"])
-                out.add_uint32(f"clip.{side}.attention.head_count", c["num_attention_heads"])
-                out.add_float32(f"clip.{side}.attention.layer_norm_epsilon", c["layer_norm_eps"])
-                out.add_uint32(f"clip.{side}.block_count", c["num_hidden_layers"])
-                if side == "text":
-                    # a whole vocabulary has 49,408
-                    out.add_token_list([f"token{i}</w>" for i in range(c["vocab_size"])])
-            out.add_array("clip.vision.image_mean", list(open_clip.OPENAI_DATASET_MEAN))
-            out.add_array("clip.vision.image_std", list(open_clip.OPENAI_DATASET_STD))
-            out.add_bool("clip.use_gelu", act == "gelu")
-            if kind not in ("f32", "f16"):
-                out.add_quantization_version(gguf.GGML_QUANT_VERSION)
-            for name, p in net.state_dict().items():
-                if name == "logit_scale" or name.endswith("position_ids"):
-                    continue
-                data = p.squeeze().numpy().astype(np.float32)
-                matrix = name.endswith(".weight") and data.ndim == 2
-                if data.ndim == 4 or (matrix and kind == "f16"):
-                    data = data.astype(np.float16)
-                elif matrix and kind != "f32":
-                    of = gguf.GGMLQuantizationType[kind.upper()]
-                    # off the grid, so that a block's scale is not a whole one
-                    data = gguf.quants.quantize(data * np.linspace(0.75, 1.25, data.size, dtype=np.float32).reshape(data.shape), of)
-                    with torch.no_grad():
-                        p.copy_(torch.from_numpy(gguf.quants.dequantize(data, of)).double())
-                    out.add_tensor(clip_cpp_name(name), data, raw_dtype=of)
-                    continue
-                out.add_tensor(clip_cpp_name(name), data)
-            out.write_header_to_file()
-            out.write_kv_data_to_file()
-            out.write_tensors_to_file()
-            out.close()
-            data = bytearray(path.read_bytes())
-        if kind in ("q4_0", "f16"):
-            # version 3 differs from 2, which clip.cpp writes, in that it may be big-endian
-            data[4:8] = (2).to_bytes(4, "little")
-        pixels, ids = inputs(vision, (60, 12), lengths, 59)
+        net = clip_cpp_model(cfg)
+        data = clip_cpp_file(net, cfg, act, kind)
+        pixels, ids = inputs(cfg["vision_config"], (60, 12), lengths, 59)
         answers = net(input_ids=ids, pixel_values=pixels)
-        put(f"clip-cpp-{kind}.gguf", bytes(data), (answers.image_embeds, answers.text_embeds), 24, 60, lengths, heads=[2, 4],
+        put(f"clip-cpp-{kind}.gguf", data, (answers.image_embeds, answers.text_embeds), 24, 60, lengths, heads=[2, 4],
             activation=act.replace("_", "-"))
+
+
+def tiny_files():
+    """Files of a few kB, to be broken at every byte."""
+    cfg = {
+        "embed_dim": 4, "quick_gelu": True,
+        "vision_cfg": {"image_size": 4, "layers": 1, "width": 8, "patch_size": 2, "mlp_ratio": 1, "head_width": 4},
+        "text_cfg": {"context_length": 4, "vocab_size": 5, "width": 8, "heads": 2, "layers": 1, "mlp_ratio": 1},
+    }
+    net = fill(CLIP(**cfg), SEED + 2).half()
+    state = net.state_dict()
+    kept = io.BytesIO()
+    torch.save({"state_dict": state, "epoch": 1}, kept)
+    hf = config(4, (4, 2, 32, 32, 1, 2), (5, 4, 32, 32, 1, 2))
+    for name, data in [
+        ("tiny-open-clip.safetensors", save_safetensors({k: v.contiguous() for k, v in state.items()})),
+        ("tiny-open-clip.pt", kept.getvalue()),
+        ("tiny-openai-jit.pt", open_ai_archive(net, cfg)),
+        ("tiny-clip-cpp-q5_1.gguf", clip_cpp_file(clip_cpp_model(hf), hf, "quick_gelu", "q5_1")),
+    ]:
+        (HERE / "files" / f"{name}.gz").write_bytes(gzip.compress(data, 9, mtime=0))
+        print(name, len(data), "bytes")
 
 
 def main():
     torch.set_grad_enabled(False)
     open_clip_cases()
     clip_cpp_cases()
+    tiny_files()
     made_with = (f"tests/reference/files.py, torch {torch.__version__.split('+')[0]}, open_clip {open_clip.__version__}, "
                  f"gguf {importlib.metadata.version('gguf')}, float64")
     lines = ",\n".join(json.dumps(c, separators=(",", ":")) for c in CASES)
