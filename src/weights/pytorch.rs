@@ -54,8 +54,8 @@ pub fn read(bytes: &[u8]) -> Result<Contents, WeightsError> {
     let Some(range) = stored("data.pkl")? else {
         return Err(malformed(FORMAT, "entries", "data.pkl", "none"));
     };
-    // values take many times their bytes, of which a real archive has very few beside its tensors
-    let pickle = pickle::read(&bytes[range], bytes.len().saturating_add(1 << 16))?;
+    // values take many times their bytes; of those a real archive has few beside its tensors, and a small one is given a fixed sum
+    let pickle = pickle::read(&bytes[range], bytes.len().saturating_add(1 << 20))?;
     let found = Walk::new(&pickle).run()?;
     let mut metadata = BTreeMap::new();
     if let Some(class) = found.activation {
