@@ -11,7 +11,7 @@
 //! | 0 | [`protocol`] | what page and engine say to each other: plain serde data | behaviour; weights never travel through it |
 //! | 1 | [`pixels`] | encoded file or RGBA to `[3,s,s]`, as Pillow and CLIP do it | models |
 //! | 1 | [`quant`] | linear layers in 8 bits | file formats |
-//! | 2 | `weights` | bytes to named tensors and back: GGUF, safetensors, the manifest, conversion | the forward pass |
+//! | 2 | `weights` | bytes to named tensors and back: GGUF, safetensors, PyTorch archives, their names for tensors, the manifest, conversion | the forward pass |
 //! | 3 | `clip` | geometry, tokenizer, both towers in 8 bits and in f32; `trait Encoder` | scoring |
 //! | 3 | `score` | one file per method and the static list `METHODS`; prompts | images, models, how heads are trained, the page |
 //! | 4 | `train` | heads on cached embeddings, stepwise (candle's autograd); cross-validation, few-shot curve, one-outlier search, head files | images, models, the page |
@@ -58,8 +58,8 @@
 //!   its formula in `train/loss.rs`, its map in `train/fit.rs`, its numbers in `train/recipe.rs` with the figures, a case in
 //!   `tests/reference/heads.py`.
 //! * A kernel: the scalar contract, shapes, the tests of `tests/kernels.rs`, a file per instruction set, then the product's `all`.
-//! * A model format: a reader that is total on hostile input, recognition by content, a reference test, a line in
-//!   `weights/README.md`.
+//! * A model format: a reader that is total on hostile input, recognition by content, its names in `weights/names.rs`, a file made by the
+//!   public tool in `tests/reference/files.py`, a target in `fuzz/`, a line in `weights/README.md`.
 #![deny(unsafe_code)]
 
 pub mod app_state;

@@ -49,7 +49,7 @@ pub struct Pickle<'a> {
 
 impl<'a> Pickle<'a> {
     /// How many nodes there are: an [`Item::Node`] is below that.
-    pub fn len(&self) -> usize {
+    pub fn node_count(&self) -> usize {
         self.nodes.len()
     }
 
@@ -471,6 +471,6 @@ mod tests {
             doubling.extend([b'h', i, b'h', i, 0x86, b'q', i + 1]);
         }
         doubling.push(b'.');
-        assert!(read(&doubling, ROOM).expect("plain data").len() <= 101);
+        assert!(read(&doubling, ROOM).expect("plain data").node_count() <= 101);
     }
 }

@@ -146,7 +146,7 @@ struct Walk<'p, 'a> {
 
 impl<'p, 'a> Walk<'p, 'a> {
     fn new(pickle: &'p Pickle<'a>) -> Self {
-        Self { pickle, seen: vec![false; pickle.len()], tensors: Vec::new(), activation: None }
+        Self { pickle, seen: vec![false; pickle.node_count()], tensors: Vec::new(), activation: None }
     }
 
     fn run(mut self) -> Result<Self, WeightsError> {
