@@ -606,3 +606,58 @@ fn scores_are_those_of_pytorch() {
     assert!(q8 < 2e-3, "{q8}");
     println!("largest difference in score: {f32:.2e} in f32, {q8:.2e} in 8 bits");
 }
+
+/// Every command takes the files that people have, not only ours.
+#[test]
+fn an_archive_of_pytorch_is_a_model() {
+    use std::io::Read as _;
+    let scene = Scene::new("archive");
+    scene.picture("a.png", 3, 64, 64);
+    scene.picture("b.png", 8, 64, 64);
+    let unpack = |name: &str| {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference/files");
+        let mut bytes = Vec::new();
+        let packed = fs::File::open(folder.join(format!("{name}.gz"))).unwrap();
+        flate2::read::GzDecoder::new(packed).read_to_end(&mut bytes).unwrap();
+        scene.write(name, bytes);
+    };
+    for name in ["openai-jit-f16.pt", "open-clip-f32.pt", "clip-cpp-q4_0.gguf"] {
+        unpack(name);
+    }
+    // a real one has all 49,408 rows
+    let ids: Vec<i64> = [-1].into_iter().chain(0..87).chain([49406, 49407]).collect();
+    scene.write("token_ids.json", serde_json::to_string(&ids).unwrap());
+    let inspect = |arguments: &[&str]| {
+        let run = scene.oddlens(&[&["model", "inspect", "--format", "json"], arguments].concat());
+        assert_eq!(run.status, 0, "{run:?}");
+        serde_json::from_str::<Value>(&run.out).unwrap()
+    };
+    let archive = inspect(&["openai-jit-f16.pt"]);
+    assert_eq!((&archive["format"], &archive["naming"]), (&"PyTorch archive".into(), &"OpenAI or OpenCLIP".into()));
+    assert_eq!((&archive["usable"], &archive["geometry"]["activation"]), (&true.into(), &"quick_gelu".into()));
+    let gguf = inspect(&["clip-cpp-q4_0.gguf"]);
+    assert_eq!((&gguf["naming"], &gguf["geometry"]["text"]["heads"]), (&"clip.cpp".into(), &4.into()));
+    assert!(gguf["problem"].as_str().unwrap().contains("60 rows"), "{gguf}");
+
+    let scores = |arguments: &[&str]| {
+        let run = scene
+            .oddlens(&[&["score", "--normal", "dog", "--format", "json"], arguments, &["a.png", "b.png"]].concat());
+        assert_eq!(run.status, 0, "{run:?}");
+        run.json().into_iter().map(|line| line["score"].as_f64().unwrap()).collect::<Vec<_>>()
+    };
+    let exact = scores(&["--model", "openai-jit-f16.pt", "--compute", "f32"]);
+    let run = scene.oddlens(&["model", "convert", "openai-jit-f16.pt", "out.gguf", "--quant", "q8"]);
+    assert_eq!(run.status, 0, "{run:?}");
+    for (a, b) in scores(&["--model", "out.gguf"]).iter().zip(&exact) {
+        assert!((a - b).abs() < 0.1, "{a} {b}");
+    }
+
+    // what nothing tells must be said, and is believed
+    let untold = inspect(&["open-clip-f32.pt"]);
+    assert!(untold["problem"].as_str().unwrap().contains("--activation"), "{untold}");
+    let run = scene.oddlens(&["score", "--normal", "dog", "--model", "open-clip-f32.pt", "a.png"]);
+    assert!(run.status == 2 && run.err.contains("--activation"), "{run:?}");
+    let told = |activation| scores(&["--model", "open-clip-f32.pt", "--compute", "f32", "--activation", activation]);
+    assert_ne!(told("gelu"), told("quick-gelu"));
+    assert_eq!(inspect(&["open-clip-f32.pt", "--activation", "gelu"])["geometry"]["activation"], "gelu");
+}

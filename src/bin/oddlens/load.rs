@@ -106,8 +106,7 @@ pub fn load_file(path: Option<&Path>, compute: Compute, activation: Option<Activ
     };
     let wrong = |error: &dyn std::fmt::Display| Failure::Usage(format!("model {}: {error}", path.display()));
     let (mut checkpoint, mut sha256) = read(path)?;
-    let neighbours = Neighbours { activation, ..Neighbours::default() };
-    let mut sidecars = neighbours.or_beside(path, &checkpoint).read()?;
+    let mut sidecars = Neighbours::of(path, &checkpoint, activation).read()?;
     if compute == clip::Compute::Q8 {
         // as the page does, to the same scores
         let own = clip::own_file(checkpoint, &sidecars).map_err(|error| wrong(&error))?;
@@ -162,8 +161,8 @@ pub struct Neighbours {
 
 impl Neighbours {
     /// Those that lie beside `path`; none for GGUF, which carries everything itself.
-    pub fn of(path: &Path, checkpoint: &Checkpoint) -> Self {
-        Self::default().or_beside(path, checkpoint)
+    pub fn of(path: &Path, checkpoint: &Checkpoint, activation: Option<Activation>) -> Self {
+        Self { activation, ..Self::default() }.or_beside(path, checkpoint)
     }
 
     /// These, completed with those beside `path`.

@@ -36,6 +36,9 @@ pub struct Args {
     /// The model file: GGUF, safetensors or a PyTorch archive
     #[arg(value_name = "FILE")]
     file: PathBuf,
+    /// The model's activation, where neither the file nor a configuration beside it tells
+    #[arg(long, value_enum)]
+    activation: Option<crate::load::Activation>,
 }
 
 /// The form of the output.
@@ -121,7 +124,7 @@ pub fn run(arguments: &Args) -> Result<Done, Failure> {
 
 fn inspect(arguments: &Args) -> Result<Inspection, Failure> {
     let (checkpoint, sha256) = read(&arguments.file)?;
-    let sidecars = Neighbours::of(&arguments.file, &checkpoint).read()?;
+    let sidecars = Neighbours::of(&arguments.file, &checkpoint, arguments.activation).read()?;
     let config = Config::of(&checkpoint, &sidecars);
     let problem = match &config {
         Err(error) => Some(error.to_string()),
