@@ -191,3 +191,22 @@ fn others_are_named() {
     named(&["t.blk.0.ln1.weight"], &[("clip.has_vision_encoder", Value::Bool(false))], "a text tower alone");
     named(&["blk.0.attn_q.weight"], &[("general.architecture", Value::Text("llama".into()))], "llama");
 }
+
+/// clip.cpp's files have a vocabulary and no merge rules: they can be told from it.
+#[test]
+fn a_vocabulary_tells_its_merge_rules() {
+    use oddlens::clip::tokenizer::rules_of;
+    // OpenAI's order: visible characters, the stand-ins of the other bytes, both once more as ends of words
+    let shown = ('!'..='~').chain('¡'..='¬').chain('®'..='ÿ').chain(('\u{100}'..).take(68));
+    let bytes: Vec<String> = shown.map(String::from).collect();
+    let ends = bytes.iter().map(|b| format!("{b}</w>"));
+    let made = merges().iter().map(|rule| rule.replacen(' ', "", 1));
+    let markers = ["<|startoftext|>", "<|endoftext|>"].map(String::from);
+    let tokens: Vec<String> = bytes.iter().cloned().chain(ends).chain(made).chain(markers).collect();
+    assert_eq!(tokens.len(), 49408);
+    assert_eq!(&rules_of(&tokens).expect("OpenAI's vocabulary"), merges());
+    assert!(rules_of(&tokens[..49000]).is_err());
+    let mut broken = tokens.clone();
+    broken[600] = "xq9z".into();
+    assert!(rules_of(&broken).is_err());
+}

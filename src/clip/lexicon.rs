@@ -3,14 +3,17 @@
 //! A published CLIP has a row for each of the 49,408 BPE ids. A small one may keep only the rows that its training used; all
 //! other ids then share row 0, the unknown.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use super::tokenizer::{END_ID, START_ID, Tokenizer};
+use super::tokenizer::{self, END_ID, START_ID, Tokenizer};
 use super::{ClipError, Sidecars};
 use crate::weights::{Checkpoint, Value, WeightsError};
 
 /// The key of the merge rules, as in other GGUF files.
 pub const MERGES_KEY: &str = "tokenizer.ggml.merges";
+/// The key of the vocabulary, from which rules can be told, as in other GGUF files.
+pub const TOKENS_KEY: &str = "tokenizer.ggml.tokens";
 /// The key of the BPE ids of a pruned table.
 pub const TOKEN_IDS_KEY: &str = "oddlens.token_ids";
 /// Rows of the whole token embedding.
@@ -30,11 +33,15 @@ impl Lexicon {
     /// When there are no usable merge rules, or the table's ids do not fit a table of `table_rows`.
     pub fn new(checkpoint: &Checkpoint, sidecars: &Sidecars, table_rows: usize) -> Result<Self, ClipError> {
         let own = checkpoint.metadata.get(MERGES_KEY).and_then(Value::as_texts);
-        let merges = own.or(sidecars.merges.as_deref()).ok_or_else(|| {
-            WeightsError::NotClip(format!(
-                "it has no merge rules of the tokenizer (key {MERGES_KEY}), and none were given"
-            ))
-        })?;
+        let known = own.or(sidecars.merges.as_deref());
+        let merges = match (known, checkpoint.metadata.get(TOKENS_KEY).and_then(Value::as_texts)) {
+            (Some(merges), _) => Cow::Borrowed(merges),
+            (None, Some(tokens)) => Cow::Owned(tokenizer::rules_of(tokens)?),
+            (None, None) => {
+                let message = format!("it has no merge rules of the tokenizer (key {MERGES_KEY}), and none were given");
+                return Err(WeightsError::NotClip(message).into());
+            }
+        };
         let ids = match checkpoint.metadata.get(TOKEN_IDS_KEY) {
             Some(Value::Integers(ids)) => Some(ids.as_slice()),
             _ => sidecars.token_ids.as_deref(),
@@ -49,7 +56,7 @@ impl Lexicon {
             }
             None => None,
         };
-        Ok(Self { tokenizer: Tokenizer::new(merges)?, rows })
+        Ok(Self { tokenizer: Tokenizer::new(&merges)?, rows })
     }
 
     /// A text's rows, start and end included, at most `context` of them; and whether its end was cut off.

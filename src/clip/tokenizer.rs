@@ -131,47 +131,90 @@ impl Tokenizer {
         if let Some(last) = symbols.last_mut() {
             *last += 256;
         }
-        // a linked list over the positions; a position that was merged into its left neighbour is marked by having itself as its next
-        let count = u32::try_from(symbols.len()).unwrap_or(NONE);
-        let mut next: Vec<u32> = (1..count).chain([NONE]).collect();
-        let mut previous: Vec<u32> = [NONE].into_iter().chain(0..count.saturating_sub(1)).collect();
-        let mut heap = BinaryHeap::with_capacity(symbols.len());
-        for (at, pair) in symbols.windows(2).enumerate() {
-            if let Some(&made) = self.merges.get(&(pair[0], pair[1])) {
-                heap.push(Reverse((made, at as u32)));
+        merge(&self.merges, symbols, ids);
+    }
+}
+
+/// The merge rules of a vocabulary that has OpenAI's order: the 512 symbols of bytes, what the rules make, best first, and the two markers. Files
+/// of clip.cpp have such a list and no rules.
+///
+/// A rule made its token of two others, those to which the better rules merge the token's bytes (as in Hugging Face's conversion of tiktoken's
+/// vocabularies, `convert_slow_tokenizer.py`).
+///
+/// # Errors
+/// When there are too few tokens, or one is not made of two that come before it.
+pub fn rules_of<S: AsRef<str>>(tokens: &[S]) -> Result<Vec<String>, TokenizerError> {
+    let made = tokens.get(BYTE_SYMBOLS as usize..BYTE_SYMBOLS as usize + MERGE_COUNT);
+    let made = made.ok_or(TokenizerError::WrongCount { got: tokens.len().saturating_sub(BYTE_SYMBOLS as usize) })?;
+    let bytes: HashMap<char, u32> = bytes_in_vocabulary_order().map(|(_, stand_in)| stand_in).zip(0..).collect();
+    let name = |symbol: u32| match bytes_in_vocabulary_order().nth(symbol as usize % 256) {
+        _ if symbol >= BYTE_SYMBOLS => tokens[symbol as usize].as_ref().to_string(),
+        Some((_, stand_in)) => format!("{stand_in}{}", if symbol < 256 { "" } else { END_OF_WORD }),
+        None => String::new(),
+    };
+    let (mut pairs, mut rules, mut parts) = (HashMap::with_capacity(MERGE_COUNT), Vec::new(), Vec::new());
+    for (made, (rule, token)) in (BYTE_SYMBOLS..).zip(made.iter().enumerate()) {
+        let token = token.as_ref();
+        let (body, ends) = match token.strip_suffix(END_OF_WORD) {
+            Some(body) if !body.is_empty() => (body, true),
+            _ => (token, false),
+        };
+        let symbols: Option<Vec<u32>> = body.chars().map(|c| bytes.get(&c).copied()).collect();
+        let mut symbols = symbols.ok_or(TokenizerError::UnknownSymbol { rule })?;
+        if let Some(last) = symbols.last_mut().filter(|_| ends) {
+            *last += 256;
+        }
+        parts.clear();
+        merge(&pairs, symbols, &mut parts);
+        let &[left, right] = &parts[..] else { return Err(TokenizerError::NotAPair { rule }) };
+        pairs.insert((left, right), made);
+        rules.push(format!("{} {}", name(left), name(right)));
+    }
+    Ok(rules)
+}
+
+/// Merges the symbols by rules `(left, right) -> made` and appends what is left to `ids`; see [`Tokenizer::merge_piece`].
+fn merge(merges: &HashMap<(u32, u32), u32>, mut symbols: Vec<u32>, ids: &mut Vec<u32>) {
+    // a linked list over the positions; a position that was merged into its left neighbour is marked by having itself as its next
+    let count = u32::try_from(symbols.len()).unwrap_or(NONE);
+    let mut next: Vec<u32> = (1..count).chain([NONE]).collect();
+    let mut previous: Vec<u32> = [NONE].into_iter().chain(0..count.saturating_sub(1)).collect();
+    let mut heap = BinaryHeap::with_capacity(symbols.len());
+    for (at, pair) in symbols.windows(2).enumerate() {
+        if let Some(&made) = merges.get(&(pair[0], pair[1])) {
+            heap.push(Reverse((made, at as u32)));
+        }
+    }
+    while let Some(Reverse((made, at))) = heap.pop() {
+        let here = at as usize;
+        let right = next[here];
+        if right == NONE || right == at {
+            continue; // the last one, or merged away since the pair was noted
+        }
+        if merges.get(&(symbols[here], symbols[right as usize])) != Some(&made) {
+            continue; // one of the two has grown since
+        }
+        let after = next[right as usize];
+        symbols[here] = made;
+        next[right as usize] = right;
+        next[here] = after;
+        if after != NONE {
+            previous[after as usize] = at;
+            if let Some(&new) = merges.get(&(made, symbols[after as usize])) {
+                heap.push(Reverse((new, at)));
             }
         }
-        while let Some(Reverse((made, at))) = heap.pop() {
-            let here = at as usize;
-            let right = next[here];
-            if right == NONE || right == at {
-                continue; // the last one, or merged away since the pair was noted
-            }
-            if self.merges.get(&(symbols[here], symbols[right as usize])) != Some(&made) {
-                continue; // one of the two has grown since
-            }
-            let after = next[right as usize];
-            symbols[here] = made;
-            next[right as usize] = right;
-            next[here] = after;
-            if after != NONE {
-                previous[after as usize] = at;
-                if let Some(&new) = self.merges.get(&(made, symbols[after as usize])) {
-                    heap.push(Reverse((new, at)));
-                }
-            }
-            let before = previous[here];
-            if before != NONE
-                && let Some(&new) = self.merges.get(&(symbols[before as usize], made))
-            {
-                heap.push(Reverse((new, before)));
-            }
+        let before = previous[here];
+        if before != NONE
+            && let Some(&new) = merges.get(&(symbols[before as usize], made))
+        {
+            heap.push(Reverse((new, before)));
         }
-        let mut at = if symbols.is_empty() { NONE } else { 0 };
-        while at != NONE {
-            ids.push(symbols[at as usize]);
-            at = next[at as usize];
-        }
+    }
+    let mut at = if symbols.is_empty() { NONE } else { 0 };
+    while at != NONE {
+        ids.push(symbols[at as usize]);
+        at = next[at as usize];
     }
 }
 
