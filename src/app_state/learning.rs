@@ -75,6 +75,8 @@ pub struct Lab {
     pub trouble: Option<String>,
     /// One line about a head that was loaded.
     pub loaded: Option<String>,
+    /// What has learned follows the labels by itself: since a person asked for learning, until one cancels it.
+    follow: bool,
     /// Methods whose head came from a file.
     from_file: Vec<String>,
     /// To be trained again when a fresh worker has pictures and labels back.
@@ -328,10 +330,12 @@ impl State {
                 self.label(&images, None, effects);
             }
             Lesson::Learn => {
+                self.lab.follow = true;
                 let methods = self.trainable();
                 self.ask_fit(methods, effects);
             }
             Lesson::Cancel => {
+                self.lab.follow = false;
                 if let Some(running) = &self.lab.running {
                     effects.push(Effect::Ask(Request::Cancel { job: running.job }));
                 }
@@ -595,7 +599,7 @@ impl State {
         (lab.dirty, lab.urgent) = (false, false);
     }
 
-    /// Learns again what a dead worker had learned, as soon as its pictures are back.
+    /// Learns again what a dead worker had learned, as soon as its pictures are back, and what is out of date.
     fn learn_again(&mut self, effects: &mut Vec<Effect>) {
         let back = self.outstanding.is_empty() && self.to_restore.is_empty();
         if !back || self.lab.running.is_some() || self.lab.dirty {
@@ -604,7 +608,16 @@ impl State {
         if std::mem::take(&mut self.lab.head_again) {
             self.take_lesson(Lesson::LoadHead(self.lab.head_name.clone()), effects);
         }
-        let again = std::mem::take(&mut self.lab.again);
+        let mut again = std::mem::take(&mut self.lab.again);
+        if self.lab.follow {
+            // other labels or classes than those it learned from
+            let stale = self.lab.states.iter().filter(|s| s.readiness == Readiness::Stale).map(|s| s.method.clone());
+            let trainable = self.trainable();
+            // neither what failed, which would fail for ever, nor what came from a file
+            let failed = |m: &String| self.lab.fitted.get(m).is_some_and(|f| f.problem.is_some());
+            again.extend(stale.filter(|m| trainable.contains(m) && !failed(m) && !self.lab.from_file.contains(m)));
+            again.dedup();
+        }
         self.ask_fit(again, effects);
     }
 

@@ -199,12 +199,11 @@ describe("labels and learning", () => {
       await person.until("the method has learned again", () => document.querySelector('[data-testid="method-row"][data-method="bce"]')?.dataset.inForce === "true" && document.querySelector('[data-testid="model-status"]').dataset.state === "ready", undefined, 90_000);
       await rest(person);
       await person.until("the old scores are back", (scores) => [...document.querySelectorAll('[data-testid="result"]')].slice(0, 10).every((c, i) => Math.abs(Number(c.dataset.score) - scores[i]) < 1e-6), scores);
-      // another label: what was learned is out of date, and says so
+      // another label: what was learned follows by itself, and its examples are judged by cross-validation
       await label(person, "new.jpg", "o");
-      await settled(person);
-      const stale = await rows(page);
-      assert.equal(stale.bce.readiness, "stale");
-      assert.match(await person.hook("learn").innerText(), /again/);
+      await person.until("it has learned from the new example, too", () => document.querySelector('[data-testid="result"][data-name="new.jpg"]').dataset.basis === "cross-validated");
+      await rest(person);
+      assert.equal((await rows(page)).bce.readiness, "ready");
     });
   });
 

@@ -225,6 +225,38 @@ fn learning_from_begin_to_end() {
     );
 }
 
+/// What has learned once follows the labels, until somebody cancels.
+#[test]
+fn heads_follow_the_labels() {
+    let mut b = school();
+    b.act(Action::AddPictures((1..=3).map(|i| (format!("{i}.jpg"), 1)).collect(), Some(N)));
+    b.act(Action::AddPictures(vec![("4.jpg".into(), 1)], Some(O)));
+    b.run_queue(|_| 0.5);
+    let asked = |effects: &[Effect]| effects.iter().any(|e| matches!(e, Effect::Ask(Request::Fit { .. })));
+    let compared = |b: &mut Bench| {
+        let job = b.effects.iter().rev().find_map(|e| comparison(std::slice::from_ref(e))).expect("asked for");
+        b.event(Event::Evaluated { job, reports: vec![] })
+    };
+    // nobody asked for learning yet
+    compared(&mut b);
+    labelled(&mut b, Readiness::Stale);
+    lesson(&mut b, Lesson::ToggleRole(ImageId(3)));
+    assert!(!asked(&compared(&mut b)));
+    lesson(&mut b, Lesson::Learn);
+    let job = b.last_job();
+    b.event(Event::Fitted { job, fitted: fitted(None) });
+    b.event(Event::LearningEnded { job, outcome: Outcome::Finished });
+    assert!(!asked(&compared(&mut b)), "it is up to date");
+    lesson(&mut b, Lesson::ToggleRole(ImageId(3)));
+    labelled(&mut b, Readiness::Stale);
+    assert!(asked(&compared(&mut b)), "it follows");
+    // not behind a person's back who has cancelled
+    lesson(&mut b, Lesson::Cancel);
+    let job = b.state.lab.running.as_ref().expect("it runs").job;
+    b.event(Event::LearningEnded { job, outcome: Outcome::Cancelled });
+    assert!(!asked(&compared(&mut b)));
+}
+
 /// A worker dies: labels, restored pictures and what was learned come back by themselves.
 #[test]
 fn what_was_learned_survives_the_worker() {

@@ -54,7 +54,7 @@ pub fn Methods(props: &MethodsProps) -> Html {
             if let Some(missing) = props.missing { <p class="note" data-testid="learn-missing">{missing}</p> }
             if let Some(running) = fitting { {progress(session, running, &format!("{} learns", name(&running.method)))} }
             if stale && fitting.is_none() {
-                <p class="note">{"Labels or classes changed since some methods learned: those are marked ↻ and score by what they knew."}</p>
+                <p class="note">{"Labels or classes changed since some methods learned: those are marked ↻ and score by what they knew, until they have learned again."}</p>
             }
             if let Some(trouble) = &props.trouble { <p class="note bad" role="alert" data-testid="learn-trouble">{trouble.clone()}</p> }
             if let Some(loaded) = &props.loaded { <p class="note" data-testid="head-loaded">{loaded.clone()}</p> }
