@@ -233,9 +233,16 @@ fn heads_follow_the_labels() {
     b.act(Action::AddPictures(vec![("4.jpg".into(), 1)], Some(O)));
     b.run_queue(|_| 0.5);
     let asked = |effects: &[Effect]| effects.iter().any(|e| matches!(e, Effect::Ask(Request::Fit { .. })));
+    // answers comparisons until none is asked for any more
     let compared = |b: &mut Bench| {
-        let job = b.effects.iter().rev().find_map(|e| comparison(std::slice::from_ref(e))).expect("asked for");
-        b.event(Event::Evaluated { job, reports: vec![] })
+        let last = b.effects.iter().rev().find_map(|e| comparison(std::slice::from_ref(e)));
+        let (mut job, mut all) = (last, vec![]);
+        while let Some(now) = job {
+            let effects = b.event(Event::Evaluated { job: now, reports: vec![] });
+            job = comparison(&effects);
+            all.extend(effects);
+        }
+        all
     };
     // nobody asked for learning yet
     compared(&mut b);
@@ -243,7 +250,7 @@ fn heads_follow_the_labels() {
     lesson(&mut b, Lesson::ToggleRole(ImageId(3)));
     assert!(!asked(&compared(&mut b)));
     lesson(&mut b, Lesson::Learn);
-    let job = b.last_job();
+    let job = b.state.lab.running.as_ref().expect("it runs").job;
     b.event(Event::Fitted { job, fitted: fitted(None) });
     b.event(Event::LearningEnded { job, outcome: Outcome::Finished });
     assert!(!asked(&compared(&mut b)), "it is up to date");
