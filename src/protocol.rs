@@ -99,6 +99,18 @@ pub enum Kind {
     Outlier,
 }
 
+impl Kind {
+    /// What a folder's name says of its pictures; `None`: nothing. "nominal" is the reference's word.
+    pub fn of_folder(name: &str) -> Option<Self> {
+        match name.to_ascii_lowercase().as_str() {
+            "normal" | "nominal" | "good" | "inlier" | "inliers" => Some(Self::Normal),
+            "anomalous" | "anomaly" | "anomalies" | "abnormal" | "outlier" | "outliers" | "odd" | "defect"
+            | "defective" => Some(Self::Outlier),
+            _ => None,
+        }
+    }
+}
+
 /// What a labelled picture is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -112,6 +124,9 @@ pub enum Role {
 /// Bytes of a picture file at most: 100 megapixels of uncompressed RGBA and some. More is no picture that could be decoded, and
 /// would only take the memory away from others.
 pub const MAX_FILE_BYTES: u64 = 512 << 20;
+
+/// Bytes of a head file at most: more is none of ours, since 64 rows of the widest CLIP take a fifth of it.
+pub const MAX_HEAD_BYTES: u64 = 8 << 20;
 
 /// How the bytes of a picture are to be understood.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -533,9 +548,9 @@ pub struct MethodInfo {
 }
 
 impl ModelInfo {
-    /// The methods that words alone are enough for. The others learn from examples, which the page does not take yet.
+    /// The methods that words alone are enough for; the others need examples.
     pub fn methods_by_words(&self) -> impl Iterator<Item = &MethodInfo> {
-        self.methods.iter().filter(|m| m.needs.met_by(0, 0) && !m.needs.training)
+        self.methods.iter().filter(|m| m.needs.words_only())
     }
 }
 
@@ -553,6 +568,11 @@ pub struct Needs {
 }
 
 impl Needs {
+    /// Whether words alone are enough.
+    pub fn words_only(&self) -> bool {
+        self.met_by(0, 0) && !self.training
+    }
+
     /// Whether so many examples are enough.
     pub fn met_by(&self, normal_examples: usize, outlier_examples: usize) -> bool {
         normal_examples >= self.normal_examples && outlier_examples >= self.outlier_examples

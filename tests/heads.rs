@@ -361,7 +361,10 @@ fn other_files_are_refused_in_one_line() {
     assert!(matches!(changed("clip-oe", "bce"), HeadFileError::Shape { .. }));
     assert!(matches!(changed("\"map\":[", "\"map\":[1e30,"), HeadFileError::Shape { .. }));
     assert!(matches!(changed("\"scale\":", "\"scale\":1e30,\"was\":"), HeadFileError::Numbers(_)));
-    assert!(matches!(refused(&[b' '; head_file::MAX_HEAD_BYTES + 1], "", 1), HeadFileError::TooLarge(_)));
+    assert!(matches!(
+        refused(&vec![b' '; oddlens::protocol::MAX_HEAD_BYTES as usize + 1], "", 1),
+        HeadFileError::TooLarge(_)
+    ));
     for junk in [&b""[..], b"{", b"<html>", b"null", b"\xff\xfe", &good.as_bytes()[..good.len() / 2]] {
         assert!(matches!(refused(junk, "abc123", WIDTH), HeadFileError::NotAHead(_)));
     }

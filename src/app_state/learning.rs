@@ -24,8 +24,6 @@ pub const DRAWS: usize = 5;
 pub const SIZES: [usize; 8] = [0, 1, 2, 4, 8, 16, 32, 64];
 /// What every draw and fit starts from: the same labels give the same heads, here and on the command line.
 pub const SEED: u64 = 0;
-/// Largest head file that is read, bytes; more is none.
-pub const MAX_HEAD_BYTES: u64 = 8 << 20;
 
 /// What a person does with labels and learning.
 #[derive(Clone, Debug, PartialEq)]
@@ -167,6 +165,14 @@ impl Lab {
     }
 }
 
+/// Of the methods that a curve can show, those that it shows if nobody chooses: words alone, the first that learns from outliers, and
+/// the last.
+pub fn standard_curve(methods: &[MethodInfo]) -> Vec<String> {
+    let mut learners = methods.iter().filter(|m| m.needs.outlier_examples > 0);
+    let chosen = [methods.first(), learners.next(), learners.next_back()];
+    chosen.into_iter().flatten().map(|m| m.id.clone()).collect()
+}
+
 impl State {
     /// Labelled pictures that are there.
     pub fn label_counts(&self) -> LabelCounts {
@@ -233,8 +239,7 @@ impl State {
 
     /// Can the method be chosen?
     pub fn can_use(&self, method: &MethodInfo) -> bool {
-        let by_words = !method.needs.training && method.needs.met_by(0, 0);
-        by_words || matches!(self.lab.readiness(&method.id), Some(Readiness::Ready | Readiness::Stale))
+        method.needs.words_only() || matches!(self.lab.readiness(&method.id), Some(Readiness::Ready | Readiness::Stale))
     }
 
     /// The table of methods: as the engine ranked them, then those that cannot be measured, in the model's order.
@@ -783,22 +788,11 @@ impl State {
 
 /// What a picture's path says of it: `normal/`, `anomalous/` and their like, or the class that its folder is named after.
 pub(super) fn folder_of(path: &str) -> (Folder, Role) {
-    const NORMAL: [&str; 4] = ["normal", "good", "inlier", "inliers"];
-    const OUTLIER: [&str; 9] =
-        ["anomalous", "anomaly", "anomalies", "abnormal", "outlier", "outliers", "odd", "defect", "defective"];
     let mut parts: Vec<&str> = path.split('/').collect();
     parts.pop();
     let is = |part: &str, words: &[&str]| words.iter().any(|w| part.eq_ignore_ascii_case(w));
     let role = if parts.iter().any(|p| is(p, &["test", "val", "judged"])) { Role::Judged } else { Role::Example };
-    let folder = parts.iter().rev().find_map(|part| {
-        if is(part, &NORMAL) {
-            Some(Folder::Says(Kind::Normal))
-        } else if is(part, &OUTLIER) {
-            Some(Folder::Says(Kind::Outlier))
-        } else {
-            None
-        }
-    });
+    let folder = parts.iter().rev().find_map(|part| Kind::of_folder(part)).map(Folder::Says);
     let folder = folder.or_else(|| parts.last().filter(|p| !p.is_empty()).map(|class| Folder::Class((*class).into())));
     (folder.unwrap_or_default(), role)
 }

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use super::paths::{self, Found};
 use super::{EvalError, cifar};
-use crate::protocol::Pixels;
+use crate::protocol::{Kind, Pixels};
 
 /// What a picture is for, where the data set says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -185,13 +185,14 @@ impl Listing<'_> {
     fn add_split(&mut self, below: &str, split: Option<Split>) -> Result<(), EvalError> {
         let folder = if below.is_empty() { self.root.to_path_buf() } else { self.root.join(below) };
         for name in folders(&folder)? {
-            if kind_of(&name).is_some() {
+            if Kind::of_folder(&name).is_some() {
                 let expected = "class folders, with normal/ and anomalous/ below a folder that names what is normal";
                 return Err(EvalError::Dataset { path: folder, expected, got: format!("'{name}' at the top") });
             }
             let class_folder = folder.join(&name);
             let inside = folders(&class_folder)?;
-            let kinds: Vec<(&String, bool)> = inside.iter().filter_map(|n| Some((n, kind_of(n)?))).collect();
+            let kinds: Vec<(&String, bool)> =
+                inside.iter().filter_map(|n| Some((n, Kind::of_folder(n)? == Kind::Outlier))).collect();
             let layout = if kinds.is_empty() { Layout::Classes } else { Layout::NormalAnomalous };
             if *self.layout.get_or_insert(layout) != layout {
                 let expected = "the same folders in every class: normal/ and anomalous/, or neither";
@@ -234,17 +235,6 @@ fn item(found: &Found, root: &Path, class: usize, split: Option<Split>, anomalou
         Err(message) => Source::Broken(message),
     };
     Item { path: parts.join("/"), class, split, anomalous, source }
-}
-
-/// Whether a folder's name says that its pictures are anomalous; `None`: it says nothing. The page knows the same words, and
-/// "nominal" is the reference's.
-pub fn kind_of(folder: &str) -> Option<bool> {
-    match folder.to_ascii_lowercase().as_str() {
-        "normal" | "nominal" | "good" | "inlier" | "inliers" => Some(false),
-        "anomalous" | "anomaly" | "anomalies" | "abnormal" | "outlier" | "outliers" | "odd" | "defect"
-        | "defective" => Some(true),
-        _ => None,
-    }
 }
 
 /// The folders in a folder, hidden ones left out, by name.

@@ -8,15 +8,13 @@ use thiserror::Error;
 
 use super::Head;
 use super::head::Rest;
-use crate::protocol::Setup;
+use crate::protocol::{MAX_HEAD_BYTES, Setup};
 use crate::score::{Loss, METHODS, Method};
 
 /// The first words of every head file.
 const FORMAT: &str = "oddlens-head";
 /// Files of other versions are refused.
 const VERSION: u32 = 1;
-/// More is no head of ours: 64 rows of the widest CLIP take a fifth of it.
-pub const MAX_HEAD_BYTES: usize = 8 << 20;
 /// Embeddings of the widest CLIP have 1,280 numbers.
 const MAX_WIDTH: usize = 8192;
 const MAX_ROWS: usize = 1024;
@@ -114,7 +112,7 @@ pub fn write(saved: &SavedHead) -> Vec<u8> {
 /// # Errors
 /// When the bytes are no head, or one of another version, method or model.
 pub fn read(bytes: &[u8], model_sha256: &str, width: usize) -> Result<SavedHead, HeadFileError> {
-    if bytes.len() > MAX_HEAD_BYTES {
+    if bytes.len() as u64 > MAX_HEAD_BYTES {
         return Err(HeadFileError::TooLarge(bytes.len()));
     }
     /// What every version has.

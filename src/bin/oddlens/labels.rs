@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use oddlens::eval::dataset::kind_of;
 use oddlens::metrics::{MetricsError, Ranking, auroc_interval};
 use oddlens::protocol::{Basis, Kind, Score};
 use serde::Serialize;
@@ -58,7 +57,9 @@ impl Labelled {
             .map(|parent| parent.components().map(|part| part.as_os_str().to_string_lossy().into_owned()).collect())
             .unwrap_or_default();
         let known = known.map(|kind| kind == Kind::Outlier);
-        let kind = known.or_else(|| folders.iter().rev().find_map(|folder| kind_of(folder)));
+        let kind = known.or_else(|| {
+            folders.iter().rev().find_map(|folder| Kind::of_folder(folder)).map(|kind| kind == Kind::Outlier)
+        });
         let class = folders.last().map(|folder| names.iter().any(|name| plain(name) == plain(folder)));
         self.has_class |= kind.is_none() && class == Some(true);
         self.cross_validated += usize::from(basis == Basis::CrossValidated);

@@ -12,9 +12,8 @@ use oddlens::engine::learning::{Kept, Learning, Ready};
 use oddlens::engine::pipeline::{Prepared, see};
 use oddlens::eval::paths;
 use oddlens::eval::store::{Key, key};
-use oddlens::protocol::{Event, Fitted, ImageId, JobId, Kind, Label, Outcome, Pixels, Role};
+use oddlens::protocol::{Event, Fitted, ImageId, JobId, Kind, Label, MAX_HEAD_BYTES, Outcome, Pixels, Role};
 use oddlens::score::Method;
-use oddlens::train::head_file::MAX_HEAD_BYTES;
 
 use crate::load::Loaded;
 use crate::pictures::{self, Threads, no_clock};
@@ -211,7 +210,7 @@ fn content(bytes: &[u8]) -> Key {
 /// One line: it cannot be read. (One that is too large is read as far as to know that.)
 pub fn read_head(path: &Path) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
-    let file = File::open(path).and_then(|file| file.take(MAX_HEAD_BYTES as u64 + 1).read_to_end(&mut bytes));
+    let file = File::open(path).and_then(|file| file.take(MAX_HEAD_BYTES + 1).read_to_end(&mut bytes));
     file.map_err(|error| Failure::Usage(format!("head {}: {}", path.display(), paths::one_line(&error))))?;
     Ok(bytes)
 }

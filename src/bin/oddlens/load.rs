@@ -275,9 +275,8 @@ mod tests {
 
     #[test]
     fn the_manifest_has_the_built_in_models_checksum() {
-        use sha2::Digest;
         let manifest = embedded::manifest();
-        let digest: String = sha2::Sha256::digest(embedded::MODEL).iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = digest(embedded::MODEL);
         assert_eq!(manifest.entry(None).unwrap().sha256, digest);
     }
 }

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use js_sys::{ArrayBuffer, Uint8Array};
 use oddlens::bench;
+use oddlens::clip::lexicon::MERGES_KEY;
 use oddlens::clip::{self, Sidecars};
 use oddlens::engine::Engine;
 use oddlens::link::worker_side::{listen, post};
@@ -175,7 +176,8 @@ impl Worker {
                 going()
             })
             .await?;
-            let mut sidecars = Sidecars { merges: self.merges().await, ..Sidecars::default() };
+            let checkpoint = Checkpoint::read(bytes).map_err(|e| e.to_string())?;
+            let mut sidecars = Sidecars::default();
             for (name, buffer) in beside {
                 let text = String::from_utf8_lossy(&Uint8Array::new(buffer).to_vec()).into_owned();
                 match name.as_str() {
@@ -184,7 +186,9 @@ impl Worker {
                     _ => {}
                 }
             }
-            let checkpoint = Checkpoint::read(bytes).map_err(|e| e.to_string())?;
+            if sidecars.merges.is_none() && !checkpoint.metadata.contains_key(MERGES_KEY) {
+                sidecars.merges = self.merges().await;
+            }
             clip::own_file(checkpoint, &sidecars).map_err(|e| e.to_string())
         };
         let prepared: Result<Vec<u8>, String> = prepared.await;

@@ -9,7 +9,7 @@ use super::header::session_action;
 use super::methods::progress;
 use super::shared::Same;
 use crate::app_state::Action;
-use crate::app_state::learning::{DRAWS, Lesson, Running, Search, Work};
+use crate::app_state::learning::{DRAWS, Lesson, Running, Search, Work, standard_curve};
 use crate::app_state::picture::Picture;
 use crate::protocol::{CurvePoint, LabelCounts, MethodInfo};
 use crate::ui::hooks::session::Session;
@@ -44,13 +44,7 @@ pub fn CurvePanel(props: &CurvePanelProps) -> Html {
         .filter(|(i, m)| *i == 0 || m.needs.outlier_examples > 0)
         .map(|(_, m)| m)
         .collect();
-    let standard = || {
-        let mut ids: Vec<String> = offered.iter().take(2).map(|m| m.id.clone()).collect();
-        ids.extend(offered.last().map(|m| m.id.clone()));
-        ids.dedup();
-        ids
-    };
-    let picked = (*chosen).clone().unwrap_or_else(standard);
+    let picked = (*chosen).clone().unwrap_or_else(|| standard_curve(&props.methods));
     let start = {
         let (session, picked) = (props.session.clone(), picked.clone());
         Callback::from(move |_: MouseEvent| session.act(Action::Learning(Lesson::Curve(picked.clone()))))

@@ -5,7 +5,7 @@ use wasm_bindgen::JsCast;
 use yew::prelude::*;
 
 use crate::app_state::Action;
-use crate::app_state::learning::Lesson;
+use crate::app_state::learning::{Lesson, standard_curve};
 use crate::protocol::{ImageId, Kind, Setup};
 use crate::ui::hooks::dom;
 use crate::ui::hooks::samples::Sample;
@@ -182,14 +182,7 @@ fn perform(props: &TourProps, at: usize) {
         }
         4 => lesson(Lesson::Learn),
         5 => {
-            let methods = session.state().ready().map(|m| {
-                let mut with = m.methods.iter().filter(|m| m.needs.outlier_examples > 0);
-                let mut ids = vec![m.methods[0].id.clone()];
-                ids.extend(with.next().map(|m| m.id.clone()));
-                ids.extend(with.next_back().map(|m| m.id.clone()));
-                ids.dedup();
-                ids
-            });
+            let methods = session.state().ready().map(|m| standard_curve(&m.methods));
             if let Some(methods) = methods {
                 lesson(Lesson::Curve(methods));
             }

@@ -12,13 +12,13 @@ use web_sys::{Blob, BlobPropertyBag, File, ImageBitmap, Url};
 use yew::prelude::*;
 
 use super::dom;
-use crate::app_state::learning::{Lesson, MAX_HEAD_BYTES};
+use crate::app_state::learning::Lesson;
 use crate::app_state::picture::Phase;
 use crate::app_state::{Action, Effect, State, Worker, permalink};
 use crate::link::ToWorker;
 use crate::link::error_text;
 use crate::link::page_side::{Heard, WorkerLink};
-use crate::protocol::{Event, ImageId, JobId, Kind, MAX_FILE_BYTES, Pixels, Request};
+use crate::protocol::{Event, ImageId, JobId, Kind, MAX_FILE_BYTES, MAX_HEAD_BYTES, Pixels, Request};
 
 /// Between two looks of the watchdog.
 const WATCH_MILLIS: u32 = 5_000;
