@@ -495,11 +495,18 @@ pub struct ModelEntry {
     pub id: String,
     /// For people.
     pub name: String,
-    /// File name beside the manifest.
+    /// File name beside the manifest, or in this browser's store.
     pub file: String,
-    /// Size of the file.
+    /// Where the file is fetched from, `https:`, if it does not lie beside the manifest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// The pieces beside the manifest that make up the file one after the other; none where it lies there whole. Static hosts
+    /// limit the size of a file.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<ModelPart>,
+    /// Size of the file; 0 where only its host knows.
     pub bytes: u64,
-    /// SHA-256 of the file, lower-case hex.
+    /// SHA-256 of the file, lower-case hex; empty where nobody knew it beforehand.
     pub sha256: String,
     /// The default threshold on [`Score::value`].
     pub threshold: f32,
@@ -512,6 +519,16 @@ pub struct ModelEntry {
     /// It came from a file or an address of the person's, and lies in this browser's own store.
     #[serde(default)]
     pub kept: bool,
+}
+
+/// A piece of a model file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelPart {
+    /// File name beside the manifest.
+    pub file: String,
+    pub bytes: u64,
+    /// SHA-256 of the piece, lower-case hex.
+    pub sha256: String,
 }
 
 /// The model in use.

@@ -13,6 +13,8 @@ fn info(id: &str) -> ModelInfo {
             id: id.into(),
             name: id.into(),
             file: format!("{id}.gguf"),
+            address: None,
+            parts: vec![],
             bytes: 5_800_000,
             sha256: String::new(),
             threshold: 0.4,

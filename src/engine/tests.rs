@@ -224,6 +224,8 @@ fn a_file_that_is_no_model_is_refused_and_the_old_model_stays() {
         id: "x".into(),
         name: "x".into(),
         file: "x.gguf".into(),
+        address: None,
+        parts: vec![],
         bytes: 3,
         sha256: String::new(),
         threshold: 0.5,

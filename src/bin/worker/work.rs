@@ -96,6 +96,8 @@ fn own_entry(name: &str, bytes: &[u8]) -> ModelEntry {
         file: format!("{id}.gguf"),
         id,
         name: name.to_owned(),
+        address: None,
+        parts: vec![],
         bytes: bytes.len() as u64,
         sha256,
         threshold: 0.5,
