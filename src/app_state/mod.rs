@@ -567,6 +567,8 @@ impl State {
         self.expect_answer(job, Asked::Setup);
         let setup = Setup { method: self.method_in_use(), ..self.setup.clone() };
         effects.push(Effect::Ask(Request::Setup { job, setup }));
+        // the worker answers in order: what is asked from here on is about these texts
+        self.learning_changed(true);
     }
 
     fn add_classes(&mut self, text: &str, effects: &mut Vec<Effect>) {
@@ -896,7 +898,6 @@ impl State {
                 if self.in_force.as_ref().is_none_or(|f| f.job < job) {
                     self.in_force = Some(InForce { job, entries: entries.into() });
                     self.notes = notes.into();
-                    self.learning_changed(true);
                 }
             }
             Event::SetupFailed { job, message } => {

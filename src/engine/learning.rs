@@ -3,6 +3,7 @@
 //!
 //! A picture that a method learned from is never silently judged by it: its score comes from cross-validation, or is marked.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, VecDeque};
 
 use super::pipeline::Prepared;
@@ -100,11 +101,89 @@ struct Fitting {
 }
 
 /// Labelled pictures with an embedding, and their numbers in the session.
-#[derive(Default)]
 struct Pool {
     normal: Vec<ImageId>,
     outliers: Vec<ImageId>,
-    vectors: Option<Examples>,
+    vectors: Examples,
+}
+
+/// What methods are asked about: kept pictures, the setup, and the examples among them, gathered once and only where a method looks
+/// at them.
+struct Scene<'a> {
+    learning: &'a Learning,
+    kept: &'a Kept,
+    prepared: &'a Prepared,
+    examples: OnceCell<Pool>,
+}
+
+impl<'a> Scene<'a> {
+    fn new(learning: &'a Learning, kept: &'a Kept, prepared: &'a Prepared) -> Self {
+        Self { learning, kept, prepared, examples: OnceCell::new() }
+    }
+
+    fn width(&self) -> usize {
+        self.prepared.texts().embeddings().width()
+    }
+
+    fn examples(&self) -> &Pool {
+        self.examples.get_or_init(|| self.learning.pool(self.kept, Role::Example, self.width()))
+    }
+
+    fn readiness(&self, method: &'static Method) -> Readiness {
+        let names = self.prepared.setup().normal.iter().filter(|n| !n.trim().is_empty()).count();
+        if names < method.needs.normal_names {
+            let least = method.needs.normal_names;
+            return Readiness::Lacking(format!(
+                "{}: expected at least {least} normal classes, got {names}",
+                method.name
+            ));
+        }
+        if method.needs_texts_only() {
+            return Readiness::Ready;
+        }
+        let pool = self.examples();
+        if let Some(trained) = self.learning.trained.get(method.id) {
+            let learned = &trained.ready.learned_from;
+            // outliers count only for methods that look at them
+            let outliers = if method.needs.outlier_examples > 0 { &pool.outliers[..] } else { &[] };
+            let same = trained.from_file
+                || (learned.len() == pool.normal.len() + outliers.len()
+                    && pool.normal.iter().chain(outliers).all(|i| learned.contains_key(i)));
+            let fits = !method.uses_texts() || same_texts(&trained.setup, self.prepared.setup());
+            return if same && fits { Readiness::Ready } else { Readiness::Stale };
+        }
+        match pool.vectors.check(method, self.width()) {
+            Err(e) => Readiness::Lacking(e.to_string()),
+            Ok(()) if method.needs.training => Readiness::Untrained,
+            Ok(()) => Readiness::Ready,
+        }
+    }
+
+    fn ready(&self, method: &'static Method) -> Result<Ready, String> {
+        match self.readiness(method) {
+            Readiness::Lacking(message) => return Err(message),
+            Readiness::Untrained => {
+                return Err(format!("{}: expected to be trained on the examples first, and is not yet", method.name));
+            }
+            Readiness::Ready | Readiness::Stale => {}
+        }
+        let texts = self.prepared.texts();
+        if let Some(trained) = self.learning.trained.get(method.id) {
+            let detector = trained.ready.detector.with_texts(texts.clone());
+            return Ok(Ready { detector, learned_from: trained.ready.learned_from.clone() });
+        }
+        let one_line = |e: TrainError| e.to_string();
+        if method.needs_texts_only() {
+            let none = Examples::none(self.width());
+            let detector = Detector::untrained(method, texts.clone(), &none).map_err(one_line)?;
+            return Ok(Ready { detector, learned_from: BTreeMap::new() });
+        }
+        let pool = self.examples();
+        let detector = Detector::untrained(method, texts.clone(), &pool.vectors).map_err(one_line)?;
+        let mut validation = CrossValidation::new(method, texts.clone(), pool.vectors.clone(), 0).map_err(one_line)?;
+        validation.run().map_err(one_line)?;
+        Ok(Ready { detector, learned_from: pool.learned_from(method, validation.result()) })
+    }
 }
 
 impl Learning {
@@ -155,49 +234,16 @@ impl Learning {
             // rows of unit length are left as they are, up to the last digit
             Embeddings::normalise(width, values).ok()
         };
-        let vectors = vectors(&normal).zip(vectors(&outliers)).map(|(normal, outliers)| Examples { normal, outliers });
-        Pool { normal, outliers, vectors }
+        let both = vectors(&normal).zip(vectors(&outliers)).map(|(normal, outliers)| Examples { normal, outliers });
+        Pool { normal, outliers, vectors: both.unwrap_or_else(|| Examples::none(width)) }
     }
 
     /// What every method can do.
     pub fn states(&self, kept: &Kept, prepared: Option<&Prepared>) -> Vec<MethodState> {
-        let state = |method: &'static Method| MethodState {
-            method: method.id.into(),
-            readiness: self.readiness(method, kept, prepared),
-        };
-        METHODS.iter().map(state).collect()
-    }
-
-    fn readiness(&self, method: &'static Method, kept: &Kept, prepared: Option<&Prepared>) -> Readiness {
-        let Some(prepared) = prepared else {
-            return Readiness::Lacking("nothing has been said to be normal yet".into());
-        };
-        let names = prepared.setup().normal.iter().filter(|n| !n.trim().is_empty()).count();
-        if names < method.needs.normal_names {
-            let least = method.needs.normal_names;
-            return Readiness::Lacking(format!(
-                "{}: expected at least {least} normal classes, got {names}",
-                method.name
-            ));
-        }
-        let width = prepared.texts().embeddings().width();
-        let pool = self.pool(kept, Role::Example, width);
-        if let Some(trained) = self.trained.get(method.id) {
-            let learned = &trained.ready.learned_from;
-            // outliers count only for methods that look at them
-            let outliers = if method.needs.outlier_examples > 0 { &pool.outliers[..] } else { &[] };
-            let same = trained.from_file
-                || (learned.len() == pool.normal.len() + outliers.len()
-                    && pool.normal.iter().chain(outliers).all(|i| learned.contains_key(i)));
-            let fits = !method.uses_texts() || same_texts(&trained.setup, prepared.setup());
-            return if same && fits { Readiness::Ready } else { Readiness::Stale };
-        }
-        let examples = pool.vectors.unwrap_or_else(|| Examples::none(width));
-        match examples.check(method, width) {
-            Err(e) => Readiness::Lacking(e.to_string()),
-            Ok(()) if method.needs.training => Readiness::Untrained,
-            Ok(()) => Readiness::Ready,
-        }
+        let scene = prepared.map(|prepared| Scene::new(self, kept, prepared));
+        let nothing = || Readiness::Lacking("nothing has been said to be normal yet".into());
+        let readiness = |method| scene.as_ref().map_or_else(nothing, |scene| scene.readiness(method));
+        METHODS.iter().map(|m| MethodState { method: m.id.into(), readiness: readiness(m) }).collect()
     }
 
     /// A method as it can score now; a stale one scores by what it knows.
@@ -205,36 +251,16 @@ impl Learning {
     /// # Errors
     /// One line: what it lacks.
     pub fn ready(&self, method: &'static Method, kept: &Kept, prepared: &Prepared) -> Result<Ready, String> {
-        match self.readiness(method, kept, Some(prepared)) {
-            Readiness::Lacking(message) => return Err(message),
-            Readiness::Untrained => {
-                return Err(format!("{}: expected to be trained on the examples first, and is not yet", method.name));
-            }
-            Readiness::Ready | Readiness::Stale => {}
-        }
-        let texts = prepared.texts();
-        if let Some(trained) = self.trained.get(method.id) {
-            let detector = trained.ready.detector.with_texts(texts.clone());
-            return Ok(Ready { detector, learned_from: trained.ready.learned_from.clone() });
-        }
-        let pool = self.pool(kept, Role::Example, texts.embeddings().width());
-        let examples = pool.vectors.clone().unwrap_or_else(|| Examples::none(texts.embeddings().width()));
-        let one_line = |e: TrainError| e.to_string();
-        let detector = Detector::untrained(method, texts.clone(), &examples).map_err(one_line)?;
-        if method.needs_texts_only() {
-            return Ok(Ready { detector, learned_from: BTreeMap::new() });
-        }
-        let mut validation = CrossValidation::new(method, texts.clone(), examples, 0).map_err(one_line)?;
-        validation.run().map_err(one_line)?;
-        Ok(Ready { detector, learned_from: pool.learned_from(method, validation.result()) })
+        Scene::new(self, kept, prepared).ready(method)
     }
 
     /// How methods compare on the labelled pictures, best AUROC first; those of `detail` with pictures and curves.
     pub fn evaluate(&self, methods: &[String], detail: &[String], kept: &Kept, prepared: &Prepared) -> Vec<Report> {
         let asked = |m: &&'static Method| methods.is_empty() || methods.iter().any(|id| id == m.id);
+        let scene = Scene::new(self, kept, prepared);
         let mut reports: Vec<Report> = Vec::new();
         for method in METHODS.iter().filter(asked) {
-            match self.ready(method, kept, prepared) {
+            match scene.ready(method) {
                 Ok(ready) => {
                     let mut report = self.report(method, &ready, kept);
                     if !detail.iter().any(|id| id == method.id) {
@@ -337,9 +363,7 @@ impl Learning {
     fn pools(&self, kept: &Kept, prepared: &Prepared) -> (Vec<ImageId>, Examples, Examples) {
         let width = prepared.texts().embeddings().width();
         let examples = self.pool(kept, Role::Example, width);
-        let judged = self.pool(kept, Role::Judged, width).vectors;
-        let none = || Examples::none(width);
-        (examples.outliers, examples.vectors.unwrap_or_else(none), judged.unwrap_or_else(none))
+        (examples.outliers, examples.vectors, self.pool(kept, Role::Judged, width).vectors)
     }
 
     /// Drops the work of a job, begun or not.
@@ -495,9 +519,8 @@ impl Pool {
 impl Fitting {
     fn begin(method: &'static Method, pool: Pool, prepared: &Prepared, seed: u64) -> Result<Self, TrainError> {
         let texts = prepared.texts();
-        let examples = pool.vectors.clone().unwrap_or_else(|| Examples::none(texts.embeddings().width()));
-        let fit = Fit::new(method, texts.clone(), &examples, seed)?;
-        let validation = CrossValidation::new(method, texts.clone(), examples, seed)?;
+        let fit = Fit::new(method, texts.clone(), &pool.vectors, seed)?;
+        let validation = CrossValidation::new(method, texts.clone(), pool.vectors.clone(), seed)?;
         Ok(Self { method, pool, setup: prepared.setup().clone(), fit, validation })
     }
 
