@@ -5,7 +5,9 @@
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Mutex, PoisonError};
 
+use super::cosines::Cosines;
 use super::pipeline::Prepared;
 use crate::embedding::Embeddings;
 use crate::metrics::{self, Ranking};
@@ -37,7 +39,15 @@ pub struct Ready {
 impl Ready {
     /// The score of a picture, as if it had not been learned from where that can be.
     pub fn judge(&self, image: ImageId, embedding: &[f32]) -> (Score, Basis) {
-        let score = self.detector.score(embedding);
+        self.as_unseen(image, self.detector.score(embedding))
+    }
+
+    /// The same, given the cosines with the normal examples.
+    fn judge_among(&self, image: ImageId, embedding: &[f32], normal_examples: &[f32]) -> (Score, Basis) {
+        self.as_unseen(image, self.detector.score_among(embedding, normal_examples))
+    }
+
+    fn as_unseen(&self, image: ImageId, score: Score) -> (Score, Basis) {
         match self.learned_from.get(&image) {
             None => (score, Basis::Unseen),
             Some(None) => (score, Basis::Learned),
@@ -78,6 +88,8 @@ pub struct Learning {
     labels: BTreeMap<ImageId, Label>,
     trained: BTreeMap<&'static str, Trained>,
     queue: VecDeque<Task>,
+    /// Behind a lock, for threads may ask at once.
+    cosines: Mutex<Cosines>,
 }
 
 struct Task {
@@ -127,6 +139,12 @@ impl<'a> Scene<'a> {
 
     fn examples(&self) -> &Pool {
         self.examples.get_or_init(|| self.learning.pool(self.kept, Role::Example, self.width()))
+    }
+
+    /// Calls `each` for all kept pictures with their cosines with the normal examples.
+    fn among_examples(&self, each: impl FnMut(ImageId, &[f32], &[f32])) {
+        let mut cosines = self.learning.cosines.lock().unwrap_or_else(PoisonError::into_inner);
+        cosines.for_each(self.kept, &self.examples().normal, each);
     }
 
     fn readiness(&self, method: &'static Method) -> Readiness {
@@ -180,9 +198,43 @@ impl<'a> Scene<'a> {
         }
         let pool = self.examples();
         let detector = Detector::untrained(method, texts.clone(), &pool.vectors).map_err(one_line)?;
-        let mut validation = CrossValidation::new(method, texts.clone(), pool.vectors.clone(), 0).map_err(one_line)?;
-        validation.run().map_err(one_line)?;
-        Ok(Ready { detector, learned_from: pool.learned_from(method, validation.result()) })
+        let learned_from = self.left_out_in_turn(method, &detector);
+        Ok(Ready { detector, learned_from })
+    }
+
+    /// Cross-validation of a method that compares with examples: those of a picture's own fold do not count. The same numbers as
+    /// [`CrossValidation`]'s, which would fit a detector for every fold.
+    fn left_out_in_turn(&self, method: &'static Method, detector: &Detector) -> BTreeMap<ImageId, Option<(f32, f32)>> {
+        let pool = self.examples();
+        let (folds, _) = cross_validation::folds(method, pool.normal.len(), pool.outliers.len(), 0);
+        let place: BTreeMap<ImageId, usize> = pool.normal.iter().enumerate().map(|(at, &image)| (image, at)).collect();
+        let mut others = Vec::with_capacity(folds.len());
+        let mut learned = BTreeMap::new();
+        self.among_examples(|image, embedding, row| {
+            let Some(&at) = place.get(&image) else { return };
+            let fold = folds[at];
+            let short = fold.map(|_| {
+                others.clear();
+                others.extend(row.iter().zip(&folds).filter(|&(_, other)| *other != fold).map(|(&cosine, _)| cosine));
+                let score = detector.score_among(embedding, &others);
+                (score.value, score.margin)
+            });
+            learned.insert(image, short);
+        });
+        learned
+    }
+
+    /// All kept pictures in short.
+    fn rate(&self, method: &'static Method, ready: &Ready) -> Vec<Judged> {
+        if !method.compares_with_examples() {
+            return self.kept.iter().map(|(&image, embedding)| ready.rate(image, embedding)).collect();
+        }
+        let mut judged = Vec::with_capacity(self.kept.len());
+        self.among_examples(|image, embedding, row| {
+            let (Score { value, margin, .. }, basis) = ready.judge_among(image, embedding, row);
+            judged.push(Judged { image, value, margin, basis });
+        });
+        judged
     }
 }
 
@@ -254,6 +306,28 @@ impl Learning {
         Scene::new(self, kept, prepared).ready(method)
     }
 
+    /// Scores of all kept pictures by what the method in force knows now, which `ready` becomes; a method that has lost its examples
+    /// goes on with those it had.
+    pub fn judge(&self, ready: &mut Ready, kept: &Kept, prepared: &Prepared) -> Vec<(ImageId, Score)> {
+        let (scene, method) = (Scene::new(self, kept, prepared), prepared.method());
+        if let Ok(now) = scene.ready(method) {
+            *ready = now;
+            if method.compares_with_examples() {
+                let mut scores = Vec::with_capacity(kept.len());
+                scene.among_examples(|image, embedding, row| {
+                    scores.push((image, ready.judge_among(image, embedding, row).0));
+                });
+                return scores;
+            }
+        }
+        kept.iter().map(|(&image, embedding)| (image, ready.judge(image, embedding).0)).collect()
+    }
+
+    /// A picture has another embedding than before.
+    pub fn forget_cosines(&mut self) {
+        self.cosines.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// How methods compare on the labelled pictures, best AUROC first; those of `detail` with pictures and curves.
     pub fn evaluate(&self, methods: &[String], detail: &[String], kept: &Kept, prepared: &Prepared) -> Vec<Report> {
         let asked = |m: &&'static Method| methods.is_empty() || methods.iter().any(|id| id == m.id);
@@ -262,7 +336,7 @@ impl Learning {
         for method in METHODS.iter().filter(asked) {
             match scene.ready(method) {
                 Ok(ready) => {
-                    let mut report = self.report(method, &ready, kept);
+                    let mut report = self.report(method, scene.rate(method, &ready));
                     if !detail.iter().any(|id| id == method.id) {
                         report.pictures.clear();
                         if let Ok(measures) = &mut report.measures {
@@ -284,8 +358,7 @@ impl Learning {
         reports
     }
 
-    fn report(&self, method: &'static Method, ready: &Ready, kept: &Kept) -> Report {
-        let pictures: Vec<Judged> = kept.iter().map(|(&image, embedding)| ready.rate(image, embedding)).collect();
+    fn report(&self, method: &'static Method, pictures: Vec<Judged>) -> Report {
         let measured: Vec<(&Judged, bool)> = pictures
             .iter()
             .filter(|p| p.basis != Basis::Learned)

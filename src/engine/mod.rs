@@ -4,6 +4,7 @@
 //! functions over any [`Encoder`]; [`Engine`] adds the session (the model in use, the setup in force, kept embeddings).
 //! It does not know the browser, the network or the file system, and asks a given clock for the time.
 
+pub mod cosines;
 pub mod learning;
 pub mod pipeline;
 
@@ -71,6 +72,7 @@ impl Engine {
         self.model = (String::new(), String::new());
         self.in_force = None;
         self.kept.clear();
+        self.learning.forget_cosines();
         self.learning.forget_learned(&mut |_| {});
     }
 
@@ -196,20 +198,10 @@ impl Engine {
     /// Scores all kept pictures by what the method in force knows now.
     fn rescore(&mut self, emit: Emit<'_>) {
         let Some(f) = &mut self.in_force else { return };
-        // a method that has lost its examples goes on with those it had
-        if let Ok(ready) = self.learning.ready(f.prepared.method(), &self.kept, &f.prepared) {
-            f.ready = ready;
-        }
+        let scores = self.learning.judge(&mut f.ready, &self.kept, &f.prepared);
         let at_once = (RESCORED_NUMBERS / (2 * f.prepared.entries().len()).max(1)).clamp(1, RESCORED_AT_ONCE);
-        let mut scores = Vec::new();
-        for (&image, embedding) in &self.kept {
-            scores.push((image, f.ready.judge(image, embedding).0));
-            if scores.len() == at_once {
-                emit(Event::Rescored { job: f.job, scores: std::mem::take(&mut scores) }.into());
-            }
-        }
-        if !scores.is_empty() {
-            emit(Event::Rescored { job: f.job, scores }.into());
+        for scores in scores.chunks(at_once) {
+            emit(Event::Rescored { job: f.job, scores: scores.to_vec() }.into());
         }
     }
 
@@ -252,7 +244,7 @@ impl Engine {
         let timings = Timings { score_millis: Some((self.clock)() - started), ..seen.timings };
         let thumbnail = crate::pixels::thumbnail_jpeg(&seen.picture, THUMBNAIL_SIDE);
         let opaque = seen.embedding.iter().flat_map(|v| v.to_le_bytes()).collect();
-        self.kept.insert(image, seen.embedding);
+        self.keep(image, seen.embedding);
         Ok(Parcel::new(Event::Scored { job, image, score, picture: seen.info, timings }, vec![thumbnail, opaque]))
     }
 
@@ -279,8 +271,14 @@ impl Engine {
         }
         // kept even while nothing is said to be normal: the next setup scores it with the others
         let scores = self.in_force.iter().map(|f| (image, f.ready.judge(image, &embedding).0)).collect();
-        self.kept.insert(image, embedding);
+        self.keep(image, embedding);
         Ok(Event::Rescored { job, scores })
+    }
+
+    fn keep(&mut self, image: ImageId, embedding: Vec<f32>) {
+        if self.kept.insert(image, embedding).is_some() {
+            self.learning.forget_cosines();
+        }
     }
 }
 

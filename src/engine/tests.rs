@@ -4,6 +4,8 @@ use super::*;
 use crate::clip::{ClipError, TextEmbeddings, vocabulary::Vocabulary};
 use crate::embedding::Embeddings;
 use crate::protocol::{Basis, Decoder, EntryKind, Kind, Label, NoteKind, Pixels, Readiness, Role, Setup, Verdict};
+use crate::train::cross_validation::CrossValidation;
+use crate::train::{Detector, Examples, Stepwise};
 
 struct Colours(Vocabulary);
 
@@ -314,6 +316,40 @@ fn labels_make_methods_ready() {
     assert_eq!(readiness(&mut engine, "bce"), Readiness::Untrained);
     ask(&mut engine, Request::Forget { images: vec![ImageId(99)] }, vec![]);
     assert!(matches!(readiness(&mut engine, "bce"), Readiness::Lacking(_)));
+}
+
+/// The short way, with cosines that are remembered, gives what folds and detectors give.
+#[test]
+fn comparing_with_examples_is_cross_validated() {
+    for method in METHODS.iter().filter(|m| m.compares_with_examples()) {
+        let mut engine = engine_with_labels();
+        let asked = Setup { method: method.id.into(), ..setup(&["red"]) };
+        let events = ask(&mut engine, Request::Setup { job: JobId(3), setup: asked }, vec![]);
+        let Event::Rescored { scores, .. } = &events[1].message else { panic!("{events:?}") };
+        let detail = vec![method.id.into()];
+        let asked = Request::Evaluate { job: JobId(4), methods: detail.clone(), detail };
+        let Event::Evaluated { reports, .. } = ask(&mut engine, asked, vec![]).remove(0).message else { panic!() };
+        // a row for each normal example, 1 to 6, and each picture
+        let rows = |images: std::ops::RangeInclusive<u32>| {
+            let values = images.flat_map(|i| engine.kept[&ImageId(i)].clone()).collect();
+            Embeddings::normalise(3, values).expect("unit vectors")
+        };
+        let examples = Examples { normal: rows(1..=6), outliers: rows(11..=16) };
+        let texts = engine.in_force.as_ref().expect("set up").prepared.texts().clone();
+        let mut validation = CrossValidation::new(method, texts.clone(), examples.clone(), 0).expect("enough");
+        validation.run().expect("no training");
+        let left_out = &validation.result().expect("finished").normal;
+        let detector = Detector::untrained(method, texts, &examples).expect("no training");
+        assert_eq!((scores.len(), reports[0].pictures.len()), (20, 20));
+        for ((image, score), judged) in scores.iter().zip(&reports[0].pictures) {
+            let (expected, basis) = match image.0 {
+                i @ 1..=6 => (left_out[i as usize - 1].clone().expect("left out once"), Basis::CrossValidated),
+                _ => (detector.score(&engine.kept[image]), Basis::Unseen),
+            };
+            assert!((score.value - expected.value).abs() < 1e-6, "{}: {image:?} {score:?} {expected:?}", method.id);
+            assert_eq!((judged.image, judged.value, judged.basis), (*image, score.value, basis));
+        }
+    }
 }
 
 #[test]

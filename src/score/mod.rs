@@ -196,6 +196,11 @@ impl Method {
         self.needs.normal_names > 0
     }
 
+    /// Whether it compares with the normal examples themselves, not with what was learned from them.
+    pub fn compares_with_examples(&self) -> bool {
+        self.needs.normal_examples > 0 && !self.needs.training
+    }
+
     /// Whether it scores without any example picture.
     pub fn needs_texts_only(&self) -> bool {
         self.needs.normal_examples == 0 && self.needs.outlier_examples == 0

@@ -72,10 +72,7 @@ impl CrossValidation {
     pub fn new(method: &'static Method, texts: Arc<Texts>, examples: Examples, seed: u64) -> Result<Self, TrainError> {
         examples.check(method, texts.embeddings().width())?;
         let (normal, outliers) = (examples.normal.len(), examples.outliers.len());
-        let needs = method.needs;
-        let mut random = Random::new(seed, 4);
-        let normal_folds = assign(normal, needs.normal_examples, &mut random);
-        let outlier_folds = assign(outliers, needs.outlier_examples, &mut random);
+        let (normal_folds, outlier_folds) = folds(method, normal, outliers, seed);
         let folds = normal_folds.iter().chain(&outlier_folds).flatten().max().map_or(0, |&last| last + 1);
         let result =
             Validated { normal: vec![None; normal], outliers: vec![None; outliers], auroc: None, zero_shot: None };
@@ -173,6 +170,19 @@ impl Stepwise for CrossValidation {
             }
         }
     }
+}
+
+/// The fold in which each normal example, and each outlier, is left out; `None`: in none.
+pub fn folds(
+    method: &'static Method,
+    normal: usize,
+    outliers: usize,
+    seed: u64,
+) -> (Vec<Option<usize>>, Vec<Option<usize>>) {
+    let mut random = Random::new(seed, 4);
+    let normal_folds = assign(normal, method.needs.normal_examples, &mut random);
+    let outlier_folds = assign(outliers, method.needs.outlier_examples, &mut random);
+    (normal_folds, outlier_folds)
 }
 
 /// A fold for each of `n` pictures, at random and evenly, so that at least `needed` always remain; `None` for all where that

@@ -28,7 +28,7 @@ impl Detector {
             return Err(TrainError::Head { method: method.name, message });
         }
         examples.check(method, texts.embeddings().width())?;
-        let normal = if method.needs.normal_examples > 0 { examples.normal.clone() } else { Embeddings::empty(1) };
+        let normal = if method.compares_with_examples() { examples.normal.clone() } else { Embeddings::empty(1) };
         Ok(Self { method, texts, normal: Arc::new(normal), head: None })
     }
 
@@ -64,15 +64,18 @@ impl Detector {
     /// # Panics
     /// When the vector is of another model (another width).
     pub fn score(&self, embedding: &[f32]) -> Score {
-        let cosines = self.texts.cosines(embedding);
         let normal_examples: Vec<f32> = self.normal.rows().map(|row| cosine(row, embedding)).collect();
+        self.score_among(embedding, &normal_examples)
+    }
+
+    /// The same where its cosines with the normal examples are known already, or only some of the examples are to count.
+    ///
+    /// # Panics
+    /// As [`Detector::score`].
+    pub fn score_among(&self, embedding: &[f32], normal_examples: &[f32]) -> Score {
+        let cosines = self.texts.cosines(embedding);
         let output = self.head.as_ref().map(|head| head.output(embedding, &self.texts)).unwrap_or_default();
-        self.method.score(&Evidence {
-            cosines: &cosines,
-            kinds: self.texts.kinds(),
-            normal_examples: &normal_examples,
-            head: &output,
-        })
+        self.method.score(&Evidence { cosines: &cosines, kinds: self.texts.kinds(), normal_examples, head: &output })
     }
 
     /// [`Score::margin`] of every embedding: what ranks are made of.
