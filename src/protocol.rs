@@ -44,7 +44,10 @@ pub enum Request {
     /// Load the model file that goes beside this message, convert it where it is not ours, and keep it for later visits. `beside`
     /// names the attachments: files that complete it (`config.json`, `merges.txt`). Answered as [`Request::Load`].
     LoadFile { job: JobId, name: String, beside: Vec<String> },
-    /// Delete a kept model. Answered by [`Event::Manifest`].
+    /// Fetch a model from an address of the person's, convert it where it is not ours, and keep it for later visits. Answered as
+    /// [`Request::Load`].
+    LoadAddress { job: JobId, address: String },
+    /// Delete a kept model, or what has come of one that is not whole. Answered by [`Event::Manifest`].
     DeleteModel { job: JobId, model: String },
     /// Say what is normal. Texts are encoded once; all kept embeddings are scored again.
     /// Answered by [`Event::SetupDone`] and any number of [`Event::Rescored`], or by [`Event::SetupFailed`].
@@ -193,8 +196,9 @@ pub enum Event {
     Loading { job: JobId, received: u64, total: Option<u64> },
     /// The model is loaded.
     Ready { job: JobId, model: ModelInfo },
-    /// The model could not be loaded; an earlier one, if any, stays in use.
-    LoadFailed { job: JobId, message: String },
+    /// The model could not be loaded; an earlier one, if any, stays in use. `paused`: because the person wanted it so, and what has
+    /// come is kept.
+    LoadFailed { job: JobId, message: String, paused: bool },
     /// The texts are encoded; `notes` say what is doubtful about them. [`Event::Rescored`] follow for kept pictures.
     SetupDone { job: JobId, entries: Vec<Entry>, notes: Vec<Note>, timings: Timings },
     /// The setup cannot be used; the earlier one stays in force.
@@ -516,9 +520,26 @@ pub struct ModelEntry {
     pub can: String,
     /// What it cannot do, one sentence.
     pub cannot: String,
-    /// It came from a file or an address of the person's, and lies in this browser's own store.
+    /// What it takes in memory, about, bytes; 0 where nobody said.
+    #[serde(default)]
+    pub memory_bytes: u64,
+    /// It lies in this browser's own store.
     #[serde(default)]
     pub kept: bool,
+    /// Bytes that lie there of a download that was broken off.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub partial: u64,
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
+impl ModelEntry {
+    /// Is it fetched into this browser's store, in as many goes as it takes?
+    pub fn is_download(&self) -> bool {
+        !self.kept && (self.address.is_some() || !self.parts.is_empty())
+    }
 }
 
 /// A piece of a model file.

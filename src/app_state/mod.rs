@@ -78,6 +78,8 @@ pub struct State {
     pub lab: Lab,
     /// The name of the file that the model is loaded from; `None`: it is one of those offered.
     model_file: Option<String>,
+    /// The address that the model is fetched from, where a person gave one.
+    model_address: Option<String>,
     /// The model that the worker has, while another is loaded.
     fallback: Option<Rc<ModelInfo>>,
     setup_job: JobId,
@@ -194,6 +196,8 @@ pub enum Action {
     LoadModel(Option<String>),
     /// A model file of that name was picked; the session keeps it.
     PickModel(String),
+    /// A person gave a model's address, or its name on the hub.
+    FetchModel(String),
     DeleteModel(String),
     CancelLoad,
     /// The engine spoke. `thumbnail`: address of attachment 0 of a scored picture.
@@ -270,6 +274,7 @@ impl Default for State {
             batch: Batch::default(),
             lab: Lab::default(),
             model_file: None,
+            model_address: None,
             fallback: None,
             setup_job: JobId(0),
             scored_model: None,
@@ -295,6 +300,15 @@ impl State {
             Model::Ready(info) => Some(info),
             _ => None,
         }
+    }
+
+    /// Does what is being loaded come from afar, in as many goes as it takes?
+    pub fn is_downloading(&self) -> bool {
+        let wanted = |m: &&ModelEntry| Some(&m.id) == self.wanted_model.as_ref();
+        let chosen = || self.offered.iter().find(wanted).is_some_and(ModelEntry::is_download);
+        matches!(self.model, Model::Loading { .. })
+            && self.model_file.is_none()
+            && (self.model_address.is_some() || chosen())
     }
 
     /// The threshold in use: the person's, else the one that belongs to the method, else one half.
@@ -424,11 +438,15 @@ impl State {
             Action::Undo => self.take_back(effects),
             Action::LoadModel(id) => {
                 self.wanted_model = id;
-                self.model_file = None;
+                (self.model_file, self.model_address) = (None, None);
                 self.ask_load(now, effects);
             }
             Action::PickModel(name) => {
-                self.model_file = Some(name);
+                (self.model_file, self.model_address) = (Some(name), None);
+                self.ask_load(now, effects);
+            }
+            Action::FetchModel(address) => {
+                (self.model_file, self.model_address) = (None, Some(address));
                 self.ask_load(now, effects);
             }
             Action::DeleteModel(id) => {
@@ -532,9 +550,10 @@ impl State {
         }
         self.model = Model::Loading { job, received: 0, total: None, since: now, seconds_left: None };
         self.expect_answer(job, Asked::Load);
-        effects.push(match &self.model_file {
-            Some(name) => Effect::LoadFile { job, name: name.clone() },
-            None => Effect::Ask(Request::Load { job, model: self.wanted_model.clone() }),
+        effects.push(match (&self.model_file, &self.model_address) {
+            (Some(name), _) => Effect::LoadFile { job, name: name.clone() },
+            (None, Some(address)) => Effect::Ask(Request::LoadAddress { job, address: address.clone() }),
+            (None, None) => Effect::Ask(Request::Load { job, model: self.wanted_model.clone() }),
         });
     }
 
@@ -837,8 +856,12 @@ impl State {
                 }
                 let id = model.entry.id.clone();
                 self.fallback = None;
-                if self.model_file.is_some() {
+                if self.model_file.is_some() || self.model_address.is_some() {
                     self.wanted_model = Some(id.clone());
+                }
+                if model.entry.kept {
+                    // from now on it is found in the store
+                    self.model_address = None;
                 }
                 self.say(format!("The model {} is ready.", model.entry.name));
                 if !model.methods.iter().any(|m| m.id == self.setup.method)
@@ -866,7 +889,7 @@ impl State {
                     self.give_back();
                 }
             }
-            Event::LoadFailed { job, message } => {
+            Event::LoadFailed { job, message, paused } => {
                 let strange = self
                     .wanted_model
                     .clone()
@@ -881,13 +904,22 @@ impl State {
                     self.ask_load(now, effects);
                 } else if let Some(before) = self.fallback.take() {
                     // the worker still has it, with all that was scored by it
-                    let notice =
-                        format!("The model could not be loaded: {message}. {} stays in use.", before.entry.name);
-                    self.say(notice.as_str());
-                    self.notices.push(notice);
+                    let stays = format!("{} stays in use.", before.entry.name);
+                    let message = message.trim_end_matches('.');
+                    if paused {
+                        self.say(format!("The download is {message}. {stays}"));
+                    } else {
+                        let notice = format!("The model could not be loaded: {message}. {stays}");
+                        self.say(notice.as_str());
+                        self.notices.push(notice);
+                    }
                     self.wanted_model = Some(before.entry.id.clone()).filter(|_| self.wanted_model.is_some());
-                    self.model_file = None;
+                    (self.model_file, self.model_address) = (None, None);
                     self.model = Model::Ready(before);
+                } else if paused && self.wanted_model.take().is_some() {
+                    // whoever does not want to wait has the standard one meanwhile
+                    self.say(format!("The download is {message}"));
+                    self.ask_load(now, effects);
                 } else {
                     self.say(format!("The model could not be loaded: {message}"));
                     self.model = Model::Failed(message);
@@ -1038,8 +1070,9 @@ impl State {
             }
         }
         // a model that kills the worker, perhaps for lack of memory, is not tried again by itself
-        if while_loading && (self.model_file.is_some() || self.wanted_model.is_some()) {
-            let name = self.model_file.take().or_else(|| self.wanted_model.clone()).unwrap_or_default();
+        let chosen = self.model_file.take_if(|_| while_loading).or(self.model_address.take_if(|_| while_loading));
+        if while_loading && (chosen.is_some() || self.wanted_model.is_some()) {
+            let name = chosen.or_else(|| self.wanted_model.clone()).unwrap_or_default();
             self.wanted_model = self.fallback.as_ref().map(|m| m.entry.id.clone()).filter(|id| *id != name);
             self.notices.push(format!(
                 "The worker stopped while it loaded {name} ({how}). Perhaps there is not enough memory for it."

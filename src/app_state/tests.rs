@@ -21,7 +21,9 @@ fn info(id: &str) -> ModelInfo {
             threshold_source: "by hand".into(),
             can: String::new(),
             cannot: String::new(),
+            memory_bytes: 0,
             kept: false,
+            partial: 0,
         },
         image_size: 64,
         embed_dim: 4,
@@ -482,7 +484,7 @@ fn a_model_that_is_not_here_is_replaced_by_the_standard_one() {
     let effects = b.act(Action::WorkerAlive);
     assert!(matches!(&effects[..], [Effect::Ask(Request::Load { model: Some(huge), .. })] if huge == "huge"));
     b.event(Event::Manifest { job: b.last_job(), models: vec![info("mini").entry] });
-    let effects = b.event(Event::LoadFailed { job: b.last_job(), message: "no such model".into() });
+    let effects = b.event(Event::LoadFailed { job: b.last_job(), message: "no such model".into(), paused: false });
     assert!(matches!(&effects[..], [Effect::Ask(Request::Load { model: None, .. })]));
     assert_eq!(b.state.notices.len(), 1);
     b.come_up("mini");
@@ -515,7 +517,7 @@ fn loading_estimates_the_time_left() {
     b.event(Event::Loading { job: b.last_job(), received: 250, total: Some(1000) });
     let Model::Loading { seconds_left: Some(left), .. } = b.state.model else { panic!("{:?}", b.state.model) };
     assert!((left - 6.0).abs() < 0.1, "{left}");
-    b.event(Event::LoadFailed { job: b.last_job(), message: "404".into() });
+    b.event(Event::LoadFailed { job: b.last_job(), message: "404".into(), paused: false });
     assert_eq!(b.state.model, Model::Failed("404".into()));
     let effects = b.act(Action::LoadModel(None));
     assert!(matches!(&effects[..], [Effect::Ask(Request::Load { model: None, .. })]));

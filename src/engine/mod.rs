@@ -62,7 +62,7 @@ impl Engine {
                 self.model = (info.entry.name.clone(), info.entry.sha256.clone());
                 emit(Event::Ready { job, model: info }.into());
             }
-            Err(e) => emit(Event::LoadFailed { job, message: e.to_string() }.into()),
+            Err(e) => emit(Event::LoadFailed { job, message: e.to_string(), paused: false }.into()),
         }
     }
 
@@ -81,9 +81,12 @@ impl Engine {
         let Parcel { message, attachments } = request;
         let first = attachments.into_iter().next().unwrap_or_default();
         match message {
-            Request::Load { job, .. } | Request::LoadFile { job, .. } | Request::DeleteModel { job, .. } => {
+            Request::Load { job, .. }
+            | Request::LoadFile { job, .. }
+            | Request::LoadAddress { job, .. }
+            | Request::DeleteModel { job, .. } => {
                 let message = "loading: expected the worker to fetch the model, got the request itself".into();
-                emit(Event::LoadFailed { job, message }.into());
+                emit(Event::LoadFailed { job, message, paused: false }.into());
             }
             Request::Setup { job, setup } => self.set_up(job, &setup, emit),
             Request::Score { job, image, pixels } => {

@@ -234,7 +234,9 @@ fn a_file_that_is_no_model_is_refused_and_the_old_model_stays() {
         threshold_source: String::new(),
         can: String::new(),
         cannot: String::new(),
+        memory_bytes: 0,
         kept: false,
+        partial: 0,
     };
     let mut events = Vec::new();
     engine.load(JobId(9), entry, b"<html>not found</html>".to_vec(), 0.0, &mut |e| events.push(e));

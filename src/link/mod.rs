@@ -34,6 +34,7 @@ pub enum ToWorker {
 
 /// What the worker sends.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(clippy::large_enum_variant, reason = "a message lives for one call; a box would cost each an allocation")]
 pub enum FromWorker {
     /// It runs, and it holds its lock.
     Alive,

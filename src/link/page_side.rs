@@ -11,6 +11,7 @@ use super::{FromWorker, ToWorker, error_text, hold_lock, lock_manager, pack, unp
 use crate::protocol::Event;
 
 /// What comes from a worker.
+#[allow(clippy::large_enum_variant, reason = "a message lives for one call; a box would cost each an allocation")]
 pub enum Heard {
     Alive,
     Event(Event, Vec<ArrayBuffer>),

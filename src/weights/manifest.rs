@@ -72,6 +72,35 @@ pub fn check_address(address: &str) -> Result<(), WeightsError> {
     }
 }
 
+/// The address that a person means: as it is, or a repository's name or page on Hugging Face's hub.
+///
+/// # Errors
+/// When models are not fetched from there.
+pub fn model_address(text: &str) -> Result<String, WeightsError> {
+    const HUB: &str = "https://huggingface.co/";
+    let text = text.trim();
+    let named = text.strip_prefix(HUB).unwrap_or(text).trim_end_matches('/');
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let is_repository = matches!(named.split_once('/'), Some((owner, name)) if !owner.is_empty() && !name.is_empty() && name.chars().all(plain) && owner.chars().all(plain));
+    if is_repository {
+        return Ok(format!("{HUB}{named}/resolve/main/model.safetensors"));
+    }
+    check_address(text)?;
+    // the page that shows a file
+    Ok(if text.starts_with(HUB) { text.replacen("/blob/", "/resolve/", 1) } else { text.to_owned() })
+}
+
+/// A name for what lies at an address: the file's, with the repository's where the hub's form tells it.
+pub fn name_of_address(address: &str) -> String {
+    let path = address.split(['?', '#']).next().unwrap_or_default();
+    let parts: Vec<&str> = path.split('/').skip(3).collect();
+    match parts[..] {
+        [_, repository, "resolve", _, "model.safetensors" | "pytorch_model.bin"] => repository.to_owned(),
+        [_, repository, "resolve", _, .., file] => format!("{repository}, {file}"),
+        _ => parts.last().filter(|file| !file.is_empty()).map_or_else(|| "model".into(), |file| (*file).to_owned()),
+    }
+}
+
 /// The manifest and the default model that stand in the repository, put into the command line's binary.
 #[cfg(feature = "cli")]
 pub mod embedded {
@@ -100,7 +129,25 @@ pub mod embedded {
 
 #[cfg(test)]
 mod tests {
-    use super::parse;
+    use super::{model_address, name_of_address, parse};
+
+    #[test]
+    fn what_people_mean_by_an_address() {
+        let main = "https://huggingface.co/a/b-1.c/resolve/main/model.safetensors";
+        for text in ["a/b-1.c", " https://huggingface.co/a/b-1.c ", "https://huggingface.co/a/b-1.c/"] {
+            assert_eq!(model_address(text).expect("the hub's"), main);
+        }
+        let file = model_address("https://huggingface.co/a/b/blob/main/x.gguf").expect("the hub's");
+        assert_eq!(file, "https://huggingface.co/a/b/resolve/main/x.gguf");
+        assert_eq!(model_address("https://host/a/blob/b").expect("https"), "https://host/a/blob/b");
+        for bad in ["", "model", "a/b c", "http://host/a", "/a", "a/b/c", "file:///a"] {
+            assert!(model_address(bad).is_err(), "{bad}");
+        }
+        assert_eq!(name_of_address(main), "b-1.c");
+        assert_eq!(name_of_address(&file), "b, x.gguf");
+        assert_eq!(name_of_address("https://host/x/y.pt?download=1"), "y.pt");
+        assert_eq!(name_of_address("https://host"), "model");
+    }
 
     #[test]
     fn names_addresses_and_parts_are_checked() {

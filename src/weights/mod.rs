@@ -279,6 +279,22 @@ impl Checkpoint {
     }
 }
 
+/// A file's format by its first bytes, 64 or so.
+///
+/// # Errors
+/// When they are of no known format; the message says what they look like.
+pub fn recognise(head: &[u8]) -> Result<Format, WeightsError> {
+    if head.starts_with(gguf::MAGIC) {
+        Ok(Format::Gguf)
+    } else if safetensors::looks_like(head) {
+        Ok(Format::Safetensors)
+    } else if pytorch::looks_like(head) {
+        Ok(Format::PyTorch)
+    } else {
+        Err(WeightsError::Unrecognised { got: describe(head) })
+    }
+}
+
 /// No two tensors share bytes: a file could else be made to fill any amount of memory.
 fn check_overlap(format: &'static str, tensors: &BTreeMap<String, TensorInfo>) -> Result<(), WeightsError> {
     let mut ranges: Vec<(&Range<usize>, &String)> =

@@ -27,13 +27,26 @@ pub async fn offer(
     signal: Option<&AbortSignal>,
     tell: &mut dyn FnMut(Event),
 ) -> Result<(Vec<ModelEntry>, String), String> {
-    let kept = store::list().await;
+    let (kept, begun) = (store::list().await, store::begun().await);
     let (mut models, default) = match manifest(signal).await {
         Ok(manifest) => (manifest.models, manifest.default),
         Err(_) if kept.iter().any(|m| Some(m.id.as_str()) == wanted) => (vec![], String::new()),
         Err(e) => return Err(e),
     };
-    models.extend(kept);
+    for model in models.iter_mut().filter(|m| m.is_download()) {
+        // what came from an address was converted, and has another checksum
+        let own = |k: &&ModelEntry| k.id == model.id && (model.address.is_some() || k.sha256 == model.sha256);
+        if let Some(kept) = kept.iter().find(own) {
+            *model = kept.clone();
+        } else if let Some(begun) = begun.iter().find(|b| b.entry.id == model.id) {
+            model.partial = begun.entry.partial;
+        }
+    }
+    for own in kept.into_iter().chain(begun.into_iter().map(|b| b.entry)) {
+        if models.iter().all(|m| m.id != own.id) {
+            models.push(own);
+        }
+    }
     tell(Event::Manifest { job, models: models.clone() });
     Ok((models, default))
 }
@@ -45,34 +58,35 @@ async fn manifest(signal: Option<&AbortSignal>) -> Result<manifest::Manifest, St
     manifest::parse(&text).map_err(|e| format!("weights/manifest.json: {e}"))
 }
 
-/// The manifest, then the weights of `model` (`None`: the default) with [`Event::Loading`] on the way.
+/// The model that is meant (`None`: the default), and all of them to the page.
 ///
 /// # Errors
-/// One line: what could not be had, and why.
-pub async fn model(
+/// One line: there is none of that name.
+pub async fn entry(
     job: JobId,
     model: Option<&str>,
     signal: Option<&AbortSignal>,
-    now: fn() -> f64,
     tell: &mut dyn FnMut(Event),
-) -> Result<(ModelEntry, Vec<u8>), String> {
+) -> Result<ModelEntry, String> {
     let (models, default) = offer(job, model, signal, tell).await?;
     let wanted = model.unwrap_or(&default);
-    let entry = models.iter().find(|m| m.id == wanted).cloned().ok_or_else(|| {
+    models.iter().find(|m| m.id == wanted).cloned().ok_or_else(|| {
         let known: Vec<_> = models.iter().map(|m| m.id.as_str()).collect();
         format!("there is no model “{wanted}” here, only {}", known.join(", "))
-    })?;
-    let bytes = weights(&entry, signal, now, &mut |received| {
-        tell(Event::Loading { job, received, total: Some(entry.bytes) });
     })
-    .await?;
-    Ok((entry, bytes))
 }
 
-/// The bytes of a model that is offered.
+/// What lies beside a file at an address: its configuration, where there is one.
+pub async fn beside(address: &str, name: &str) -> Option<String> {
+    let path = address.split(['?', '#']).next()?;
+    let response = get(&format!("{}/{name}", path.rsplit_once('/')?.0), None).await.ok()?;
+    JsFuture::from(response.text().ok()?).await.ok()?.as_string()
+}
+
+/// The bytes of a model that lies whole beside the manifest, or in this browser's store.
 ///
 /// # Errors
-/// As [`model`].
+/// One line: what could not be had, and why.
 pub async fn weights(
     entry: &ModelEntry,
     signal: Option<&AbortSignal>,

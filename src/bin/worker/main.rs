@@ -4,6 +4,8 @@
 #[cfg(target_arch = "wasm32")]
 mod browser_decoder;
 #[cfg(target_arch = "wasm32")]
+mod download;
+#[cfg(target_arch = "wasm32")]
 mod fetch;
 #[cfg(target_arch = "wasm32")]
 mod store;

@@ -13,12 +13,13 @@ use oddlens::link::worker_side::{listen, post};
 use oddlens::link::{FromWorker, Received, ToWorker};
 use oddlens::protocol::{Decoder, Event, JobId, ModelEntry, Parcel, Pixels, Request, Stage};
 use oddlens::quant;
-use oddlens::weights::Checkpoint;
+use oddlens::weights::{Checkpoint, manifest};
 use sha2::{Digest, Sha256};
 use wasm_bindgen::JsCast;
 use wasm_bindgen_futures::spawn_local;
-use web_sys::{AbortController, File, WorkerGlobalScope};
+use web_sys::{AbortController, AbortSignal, File, WorkerGlobalScope};
 
+use crate::download::{self, Ended, Held};
 use crate::{browser_decoder, fetch, store, threads};
 
 struct Worker {
@@ -36,10 +37,15 @@ fn now() -> f64 {
 
 /// One turn of the event loop.
 pub async fn turn() {
+    pause(0).await;
+}
+
+/// Waits while messages are heard.
+pub async fn pause(millis: i32) {
     let scope = js_sys::global().unchecked_into::<WorkerGlobalScope>();
     let promise = js_sys::Promise::new(&mut |resolve, _| {
         // a worker that cannot wait goes on at once
-        if scope.set_timeout_with_callback(&resolve).is_err() {
+        if scope.set_timeout_with_callback_and_timeout_and_arguments_0(&resolve, millis).is_err() {
             let _ = resolve.call0(&wasm_bindgen::JsValue::NULL);
         }
     });
@@ -59,7 +65,8 @@ pub fn start() {
         // whoever asks for another model, or for none, does not want the present one's bytes
         let ends_loading = matches!(
             received.message,
-            ToWorker::CancelLoad | ToWorker::Ask(Request::Load { .. } | Request::LoadFile { .. })
+            ToWorker::CancelLoad
+                | ToWorker::Ask(Request::Load { .. } | Request::LoadFile { .. } | Request::LoadAddress { .. })
         );
         if ends_loading && let Some(controller) = worker.loading.borrow_mut().take() {
             controller.abort();
@@ -88,24 +95,55 @@ async fn time_yourself(spec: bench::Spec) {
     post(&told.map_or_else(FromWorker::Trouble, |report| FromWorker::Timed(Box::new(report))), vec![]);
 }
 
-/// How a person's own file is listed.
-fn own_entry(name: &str, bytes: &[u8]) -> ModelEntry {
-    let sha256: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-    let id = format!("own-{}", &sha256[..12]);
+/// Where a file comes from, and what is said of it.
+struct Origin {
+    name: String,
+    /// As it was offered, for what came from afar.
+    listed: Option<ModelEntry>,
+    /// Names and texts of files that complete it.
+    beside: Vec<(String, String)>,
+}
+
+/// What completes a file of others, by name, beside it.
+const CONFIGURATIONS: [&str; 1] = ["config.json"];
+
+/// How a model is listed that is not in the manifest.
+fn unknown(id: String, name: String) -> ModelEntry {
     ModelEntry {
         file: format!("{id}.gguf"),
         id,
-        name: name.to_owned(),
+        name,
         address: None,
         parts: vec![],
-        bytes: bytes.len() as u64,
-        sha256,
+        bytes: 0,
+        sha256: String::new(),
         threshold: 0.5,
         threshold_source: "Where the texts for normal and odd fit equally well: nobody has measured a better one for this model. Set it by your own pictures.".into(),
         can: "What it was trained for, as far as it is a CLIP: the file came from you.".into(),
         cannot: "Nothing is known of its limits here.".into(),
+        memory_bytes: 0,
         kept: true,
+        partial: 0,
     }
+}
+
+/// A model at an address of the person's.
+fn entry_at(address: &str) -> ModelEntry {
+    let digest = hex(Sha256::digest(address));
+    let entry = unknown(format!("own-{}", &digest[..12]), manifest::name_of_address(address));
+    ModelEntry { address: Some(address.to_owned()), kept: false, ..entry }
+}
+
+/// How a file of ours is listed that was made of a person's own, or of one that is offered from afar.
+fn own_entry(name: &str, bytes: &[u8], listed: Option<ModelEntry>) -> ModelEntry {
+    let sha256 = hex(Sha256::digest(bytes));
+    let entry = listed.unwrap_or_else(|| unknown(format!("own-{}", &sha256[..12]), name.to_owned()));
+    let file = format!("{}.gguf", entry.id);
+    ModelEntry { file, bytes: bytes.len() as u64, sha256, kept: true, partial: 0, ..entry }
+}
+
+fn hex(digest: impl IntoIterator<Item = u8>) -> String {
+    digest.into_iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Worker {
@@ -127,7 +165,9 @@ impl Worker {
                     let beside = beside.into_iter().zip(&received.buffers).collect();
                     self.load_file(job, name, received.file, beside).await;
                 }
+                ToWorker::Ask(Request::LoadAddress { job, address }) => self.load_address(job, address).await,
                 ToWorker::Ask(Request::DeleteModel { job, model }) => {
+                    store::forget(&model).await;
                     if let Err(why) = store::delete(&model).await {
                         web_sys::console::warn_1(&format!("the model could not be deleted: {why}").into());
                     }
@@ -144,10 +184,20 @@ impl Worker {
 
     async fn load(&self, job: JobId, model: Option<String>) {
         let started = now();
-        let controller = AbortController::new().ok();
-        self.loading.replace(controller.clone());
-        let signal = controller.map(|c| c.signal());
-        let fetched = fetch::model(job, model.as_deref(), signal.as_ref(), now, &mut |event| tell(event.into())).await;
+        let signal = self.begin_loading();
+        let entry = fetch::entry(job, model.as_deref(), signal.as_ref(), &mut |event| tell(event.into())).await;
+        let entry = match entry {
+            Ok(entry) if entry.is_download() => return self.download(job, entry, started, signal).await,
+            other => other,
+        };
+        let fetched = match entry {
+            Ok(entry) => {
+                let total = Some(entry.bytes);
+                let mut progress = |received| tell(Event::Loading { job, received, total }.into());
+                fetch::weights(&entry, signal.as_ref(), now, &mut progress).await.map(|bytes| (entry, bytes))
+            }
+            Err(message) => Err(message),
+        };
         self.loading.replace(None);
         let mut model_bytes = 0;
         match fetched {
@@ -157,31 +207,92 @@ impl Worker {
                 }
                 tell(parcel);
             }),
-            Err(message) => tell(Event::LoadFailed { job, message }.into()),
+            Err(message) => tell(Event::LoadFailed { job, message, paused: false }.into()),
         }
         if threads::are_worth_it(model_bytes) {
             threads::gather().await;
         }
     }
 
-    /// Loads a person's own file, and keeps it for later visits.
-    async fn load_file(&self, job: JobId, name: String, file: Option<File>, beside: Vec<(String, &ArrayBuffer)>) {
-        let started = now();
+    /// Whoever cancels from now on means this loading.
+    fn begin_loading(&self) -> Option<AbortSignal> {
         let controller = AbortController::new().ok();
         self.loading.replace(controller.clone());
+        controller.map(|c| c.signal())
+    }
+
+    /// Fetches a model from afar, and goes on as with a person's own file.
+    async fn download(&self, job: JobId, entry: ModelEntry, started: f64, signal: Option<AbortSignal>) {
+        let mut progress = |received, total| tell(Event::Loading { job, received, total }.into());
+        let held = download::file(&entry, signal.as_ref(), now, &mut progress).await;
+        let (message, paused) = match held {
+            Ok(Held::Elsewhere) => return Box::pin(self.load(job, Some(entry.id))).await,
+            Ok(held) => {
+                let mut beside = Vec::new();
+                if let Some(address) = &entry.address {
+                    for name in CONFIGURATIONS {
+                        if let Some(text) = fetch::beside(address, name).await {
+                            beside.push((name.to_owned(), text));
+                        }
+                    }
+                }
+                let origin = Origin { name: entry.name.clone(), listed: Some(entry.clone()), beside };
+                self.take(job, started, held, origin).await;
+                store::forget(&entry.id).await;
+                let _ = fetch::offer(job, Some(&entry.id), None, &mut |event| tell(event.into())).await;
+                return;
+            }
+            Err(Ended::Paused(message)) => (message, true),
+            Err(Ended::Failed(message)) => (format!("{}: {message}", entry.name), false),
+        };
+        self.loading.replace(None);
+        tell(Event::LoadFailed { job, message, paused }.into());
+        let _ = fetch::offer(job, None, None, &mut |event| tell(event.into())).await;
+    }
+
+    async fn load_address(&self, job: JobId, address: String) {
+        let started = now();
+        let signal = self.begin_loading();
+        match manifest::model_address(&address) {
+            Ok(address) => self.download(job, entry_at(&address), started, signal).await,
+            Err(e) => tell(Event::LoadFailed { job, message: e.to_string(), paused: false }.into()),
+        }
+    }
+
+    /// Loads a person's own file.
+    async fn load_file(&self, job: JobId, name: String, file: Option<File>, beside: Vec<(String, &ArrayBuffer)>) {
+        let started = now();
+        self.begin_loading();
+        let Some(file) = file else {
+            let message = format!("{name}: the file did not arrive");
+            return tell(Event::LoadFailed { job, message, paused: false }.into());
+        };
+        let text = |buffer| String::from_utf8_lossy(&Uint8Array::new(buffer).to_vec()).into_owned();
+        let beside = beside.into_iter().map(|(name, buffer)| (name, text(buffer))).collect();
+        self.take(job, started, Held::Stored(file), Origin { name, listed: None, beside }).await;
+    }
+
+    /// Converts a file where it is not ours, keeps it for later visits, and loads it.
+    async fn take(&self, job: JobId, started: f64, held: Held, origin: Origin) {
+        let controller = self.loading.borrow().clone();
         let going = || !controller.as_ref().is_some_and(|c| c.signal().aborted());
+        let Origin { name, listed, beside } = origin;
         let prepared = async {
-            let file = file.ok_or("the file did not arrive")?;
-            let total = Some(file.size() as u64);
-            let bytes = store::read(&file, &mut |received| {
-                tell(Event::Loading { job, received, total }.into());
-                going()
-            })
-            .await?;
+            let bytes = match held {
+                Held::Memory(bytes) => bytes,
+                Held::Elsewhere => return Err("it is loaded by another tab".into()),
+                Held::Stored(file) => {
+                    let total = Some(file.size() as u64);
+                    store::read(&file, &mut |received| {
+                        tell(Event::Loading { job, received, total }.into());
+                        going()
+                    })
+                    .await?
+                }
+            };
             let checkpoint = Checkpoint::read(bytes).map_err(|e| e.to_string())?;
             let mut sidecars = Sidecars::default();
-            for (name, buffer) in beside {
-                let text = String::from_utf8_lossy(&Uint8Array::new(buffer).to_vec()).into_owned();
+            for (name, text) in beside {
                 match name.as_str() {
                     "config.json" => sidecars.config = Some(text),
                     "merges.txt" => sidecars.merges = Some(clip::tokenizer::parse_merges(&text)),
@@ -197,9 +308,12 @@ impl Worker {
         self.loading.replace(None);
         let bytes = match prepared {
             Ok(bytes) => bytes,
-            Err(why) => return tell(Event::LoadFailed { job, message: format!("{name}: {why}") }.into()),
+            Err(why) => {
+                let message = format!("{name}: {why}");
+                return tell(Event::LoadFailed { job, message, paused: false }.into());
+            }
         };
-        let entry = own_entry(&name, &bytes);
+        let entry = own_entry(&name, &bytes, listed);
         // a copy for the store: the engine takes the bytes apart
         let kept = store::keep(&entry, &bytes).await;
         let entry = ModelEntry { kept: kept.is_ok(), ..entry };

@@ -5,7 +5,11 @@ use yew::prelude::*;
 use super::shared::{bytes, millis};
 use crate::app_state::{Action, Model, Worker};
 use crate::protocol::ModelEntry;
+use crate::ui::hooks::dom;
 use crate::ui::hooks::session::Session;
+
+/// How ids of models begin that a person brought.
+const OWN: &str = "own-";
 
 #[derive(Properties, PartialEq)]
 pub struct HeaderProps {
@@ -29,7 +33,7 @@ pub fn Header(props: &HeaderProps) -> Html {
         Model::Ready(info) => {
             let entry = &info.entry;
             // a person's own file has a number for an id, which says nothing
-            let name = if entry.id.starts_with("own-") { &entry.name } else { &entry.id };
+            let name = if entry.id.starts_with(OWN) { &entry.name } else { &entry.id };
             ("ready", format!("Model: {name}, {}, ready", bytes(entry.bytes)), entry.id.clone())
         }
         Model::Failed(_) => ("failed", "Model: not loaded".to_owned(), String::new()),
@@ -50,7 +54,7 @@ pub fn Header(props: &HeaderProps) -> Html {
             </h1>
             <p class="say">{"Say what is normal. See which pictures are not. Nothing leaves this device."}</p>
             <span class="push pill private"
-                title="Pictures are scored on this device. The page's content policy lets it connect only to the place it came from, and it asks that place only for its own files.">
+                title="Pictures are scored on this device. The page's content policy lets it connect only to the place it came from, and it asks that place only for its own files. A model from elsewhere is fetched only when you ask for it.">
                 <span class="dot" aria-hidden="true"></span>{"0 picture bytes sent"}
             </span>
             <button type="button" class={classes!("pill", "model", state)} data-testid="model-status" data-state={state}
@@ -69,6 +73,8 @@ pub struct ModelPanelProps {
     pub model: Model,
     pub worker: Worker,
     pub offered: Vec<ModelEntry>,
+    /// What is being loaded comes in as many goes as it takes.
+    pub is_download: bool,
     pub canvas_noise: bool,
 }
 
@@ -97,7 +103,10 @@ pub fn ModelPanel(props: &ModelPanelProps) -> Html {
                 } else {
                     <progress aria-label="Loading the model" />
                 }
-                <button type="button" onclick={cancel}>{"Cancel"}</button>
+                <button type="button" data-testid="stop-loading" onclick={cancel}>{if props.is_download { "Pause" } else { "Cancel" }}</button>
+                if props.is_download {
+                    <p class="near">{"What has come stays in this browser: a pause, a cut, or a closed page loses nothing of it."}</p>
+                }
             </>
         },
         Model::Failed(message) => html! {
@@ -152,6 +161,17 @@ pub fn ModelPanel(props: &ModelPanelProps) -> Html {
             }
         })
     };
+    let address = use_node_ref();
+    let fetch = {
+        let (session, address) = (session.clone(), address.clone());
+        Callback::from(move |e: SubmitEvent| {
+            e.prevent_default();
+            let text = address.cast::<web_sys::HtmlInputElement>().map(|input| input.value()).unwrap_or_default();
+            if !text.trim().is_empty() {
+                session.act(Action::FetchModel(text));
+            }
+        })
+    };
     let title = match &props.model {
         Model::Ready(info) => info.entry.name.clone(),
         Model::Loading { .. } => "Loading the model".into(),
@@ -176,23 +196,56 @@ pub fn ModelPanel(props: &ModelPanelProps) -> Html {
                 </label>
                 <span class="near">{"A CLIP as safetensors (with its config.json), GGUF or PyTorch archive; or drop it anywhere. It stays in this browser."}</span>
             </div>
+            <form class="steps" onsubmit={fetch}>
+                <label>{"From an address "}
+                    <input type="text" class="wide" data-testid="model-address" ref={address} spellcheck="false" autocapitalize="off" autocomplete="off"
+                        placeholder="https://… or owner/name on Hugging Face" />
+                </label>
+                <button type="submit" data-testid="fetch-model">{"Fetch"}</button>
+            </form>
         </section>
     }
 }
 
 fn model_line(session: &Session, model: &ModelEntry, present: bool) -> Html {
-    let (wanted, gone) = (model.id.clone(), model.id.clone());
-    let choose = session_action(session, move || Action::LoadModel(Some(wanted.clone())));
+    let (wanted, gone) = (model.clone(), model.id.clone());
+    let choose = session_action(session, move || match &wanted.address {
+        // it is in no manifest that a worker could find it in
+        Some(address) if !wanted.kept && wanted.id.starts_with(OWN) => Action::FetchModel(address.clone()),
+        _ => Action::LoadModel(Some(wanted.id.clone())),
+    });
     let delete = session_action(session, move || Action::DeleteModel(gone.clone()));
+    let word = match (present, model.is_download(), model.partial) {
+        (true, ..) => "in use",
+        (_, true, 0) => "Download",
+        (_, true, _) => "Resume",
+        _ => "use",
+    };
+    let size = if model.bytes > 0 { bytes(model.bytes) } else { "size unknown".into() };
+    let held = match (model.kept, model.partial, model.bytes) {
+        (true, ..) => ", kept in this browser".to_owned(),
+        (_, 0, _) => String::new(),
+        (_, partial, 0) => format!(", {} of it here", bytes(partial)),
+        (_, partial, all) => format!(", {} % of it here", partial.min(all) * 100 / all),
+    };
+    let memory = match (model.memory_bytes, dom::device_memory_bytes()) {
+        (0, _) => String::new(),
+        // a page is given a part of it only
+        (needs, Some(has)) if needs > has / 4 => {
+            format!(", {} in memory: perhaps too much for this device, which has {}", bytes(needs), bytes(has))
+        }
+        (needs, _) => format!(", {} in memory", bytes(needs)),
+    };
     html! {
-        <li key={model.id.clone()} data-testid="model" data-model={model.id.clone()} data-kept={model.kept.to_string()} data-present={present.to_string()}>
-            <span>{model.name.clone()}</span>
-            <span class="near">{bytes(model.bytes)}{if model.kept { ", kept in this browser" } else { "" }}</span>
-            <button type="button" class="small" disabled={present} aria-label={format!("{} {}", if present { "in use" } else { "use" }, model.name)} onclick={choose}>
-                {if present { "in use" } else { "use" }}
-            </button>
-            if model.kept {
+        <li key={model.id.clone()} data-testid="model" data-model={model.id.clone()} data-kept={model.kept.to_string()} data-present={present.to_string()} data-partial={model.partial.to_string()}>
+            <span title={format!("Can: {} Cannot: {}", model.can, model.cannot)}>{model.name.clone()}</span>
+            <span class="near">{size}{held}{memory}</span>
+            <button type="button" class="small" data-testid="use-model" disabled={present} aria-label={format!("{word} {}", model.name)} onclick={choose}>{word}</button>
+            if model.kept || model.partial > 0 {
                 <button type="button" class="small quiet" data-testid="delete-model" aria-label={format!("Delete {}", model.name)} onclick={delete}>{"Delete"}</button>
+            }
+            if model.is_download() {
+                <span class="near what">{model.can.clone()}</span>
             }
         </li>
     }

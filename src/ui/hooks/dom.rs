@@ -142,3 +142,9 @@ pub fn worker_query() -> String {
     let parts: Vec<&str> = mark.into_iter().chain(asked).collect();
     if parts.is_empty() { String::new() } else { format!("?{}", parts.join("&")) }
 }
+
+/// The device's memory, about, as far as the browser says so (W3C Device Memory: rounded, and never more than some GB).
+pub fn device_memory_bytes() -> Option<u64> {
+    let gib = js_sys::Reflect::get(&window().navigator(), &"deviceMemory".into()).ok()?.as_f64()?;
+    Some((gib * f64::from(1 << 30)) as u64)
+}

@@ -1,0 +1,443 @@
+//! Model files from afar into this browser's own store: in as many goes as it takes, hashed while they come, and nothing kept that is
+//! not what was promised. It does not know what weights are, but for their first bytes.
+//!
+//! Resuming is by HTTP's range requests (RFC 9110, section 14); the checksum is the manifest's, or the one that Hugging Face's hub
+//! declares of its large files (`X-Linked-ETag`).
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use gloo::events::EventListener;
+use gloo::timers::callback::Timeout;
+use js_sys::{Reflect, Uint8Array};
+use oddlens::link::error_text;
+use oddlens::protocol::ModelEntry;
+use oddlens::weights;
+use sha2::{Digest, Sha256};
+use wasm_bindgen::JsCast;
+use wasm_bindgen_futures::JsFuture;
+use web_sys::{
+    AbortController, AbortSignal, File, ReadableStreamDefaultReader, RequestInit, Response, WorkerGlobalScope,
+};
+
+use crate::store::{self, Begun, Partial};
+use crate::work::{pause, turn};
+
+/// Silence after which a connection counts as broken.
+const STALL_MILLIS: u32 = 20_000;
+/// Before a broken connection is tried again, once.
+const BACKOFF_MILLIS: i32 = 1_000;
+/// Between two looks whether another tab has finished the same download.
+const OTHER_TAB_MILLIS: i32 = 500;
+/// Milliseconds between two words on progress.
+const PROGRESS_MILLIS: f64 = 40.0;
+/// Bytes that tell a file's format.
+const HEAD: usize = 16;
+
+/// The whole file.
+pub enum Held {
+    /// In this browser's store, under the name of a partial file.
+    Stored(File),
+    /// Where there is no store, or no room in it.
+    Memory(Vec<u8>),
+    /// Another tab has loaded the model meanwhile.
+    Elsewhere,
+}
+
+/// Why there is no file.
+pub enum Ended {
+    /// The person wanted it so; what has come is kept.
+    Paused(String),
+    /// One line.
+    Failed(String),
+}
+
+/// What ends one go.
+enum Trouble {
+    /// Worth another go.
+    Cut(String),
+    /// What is there is of no use.
+    Useless(String),
+    /// Another go would end in the same way.
+    Fatal(String),
+}
+
+/// A stretch of the file that has an address of its own.
+struct Piece {
+    address: String,
+    start: u64,
+    bytes: Option<u64>,
+}
+
+/// Where bytes go.
+enum Sink {
+    Store(Partial),
+    Memory(Vec<u8>),
+}
+
+impl Sink {
+    fn len(&self) -> u64 {
+        match self {
+            Sink::Store(partial) => partial.len(),
+            Sink::Memory(bytes) => bytes.len() as u64,
+        }
+    }
+
+    fn clear(&mut self) -> Result<(), String> {
+        match self {
+            Sink::Store(partial) => partial.clear(),
+            Sink::Memory(bytes) => {
+                bytes.clear();
+                Ok(())
+            }
+        }
+    }
+
+    /// Appends; where the store is full, all goes into memory.
+    fn append(&mut self, chunk: &Uint8Array, expected: Option<u64>) -> Result<(), String> {
+        if let Sink::Store(partial) = self {
+            let Err(full) = partial.append(chunk) else { return Ok(()) };
+            let mut bytes = Vec::new();
+            let size = usize::try_from(expected.unwrap_or_default().max(partial.len()));
+            size.ok()
+                .and_then(|size| bytes.try_reserve_exact(size).ok())
+                .ok_or_else(|| format!("it fits neither into this browser's store ({full}) nor into memory"))?;
+            while (bytes.len() as u64) < partial.len() {
+                let portion = partial.read(bytes.len() as u64)?;
+                push(&mut bytes, &portion)?;
+            }
+            let _ = partial.clear();
+            *self = Sink::Memory(bytes);
+        }
+        match self {
+            Sink::Memory(bytes) => push(bytes, chunk),
+            Sink::Store(_) => Ok(()),
+        }
+    }
+}
+
+fn push(bytes: &mut Vec<u8>, chunk: &Uint8Array) -> Result<(), String> {
+    let (start, more) = (bytes.len(), chunk.length() as usize);
+    bytes.try_reserve(more).map_err(|_| format!("{} bytes do not fit into memory", start + more))?;
+    bytes.resize(start + more, 0);
+    chunk.copy_to(&mut bytes[start..]);
+    Ok(())
+}
+
+/// A download under way.
+struct Download<'a> {
+    entry: ModelEntry,
+    pieces: Vec<Piece>,
+    signal: Option<&'a AbortSignal>,
+    sink: Sink,
+    hash: Sha256,
+    /// What the host calls this version of the file.
+    version: String,
+    /// SHA-256 that the host declares.
+    declared: Option<String>,
+    now: fn() -> f64,
+    told: f64,
+    progress: &'a mut dyn FnMut(u64, Option<u64>),
+}
+
+/// Fetches the file of `entry`, from where an earlier attempt ended.
+///
+/// # Errors
+/// [`Ended`]; what has come so far is kept where it may still become the whole.
+pub async fn file(
+    entry: &ModelEntry,
+    signal: Option<&AbortSignal>,
+    now: fn() -> f64,
+    progress: &mut dyn FnMut(u64, Option<u64>),
+) -> Result<Held, Ended> {
+    let name = store::partial_name(entry);
+    let sink = loop {
+        match Partial::open(&name).await {
+            Ok(Some(partial)) => break Sink::Store(partial),
+            // no store at all
+            Err(_) => break Sink::Memory(Vec::new()),
+            Ok(None) => {
+                progress(store::file(&name).await.map_or(0, |f| f.size() as u64), total(entry));
+                pause(OTHER_TAB_MILLIS).await;
+                if signal.is_some_and(AbortSignal::aborted) {
+                    return Err(Ended::Paused("another tab goes on with it".into()));
+                }
+                if store::list().await.iter().any(|kept| kept.id == entry.id) {
+                    return Ok(Held::Elsewhere);
+                }
+            }
+        }
+    };
+    let pieces = match &entry.address {
+        Some(address) => vec![Piece { address: address.clone(), start: 0, bytes: total(entry) }],
+        None => {
+            let mut start = 0;
+            let piece = |part: &oddlens::protocol::ModelPart| {
+                let version = part.sha256.get(..16).unwrap_or_default();
+                let address = format!("weights/{}?v={version}", part.file);
+                let piece = Piece { address, start, bytes: Some(part.bytes) };
+                start += part.bytes;
+                piece
+            };
+            entry.parts.iter().map(piece).collect()
+        }
+    };
+    let earlier = store::begun().await.into_iter().find(|b| b.entry.id == entry.id);
+    let same = earlier.as_ref().is_some_and(|b| b.entry.address == entry.address && b.entry.parts == entry.parts);
+    let version = earlier.filter(|_| same).map(|b| b.version).unwrap_or_default();
+    let mut download = Download {
+        entry: entry.clone(),
+        pieces,
+        signal,
+        sink,
+        hash: Sha256::new(),
+        version,
+        declared: None,
+        now,
+        told: now(),
+        progress,
+    };
+    let outcome = match if same { download.hash_again().await } else { download.start_anew().await } {
+        Ok(()) => download.run().await,
+        Err(e) => Err(e),
+    };
+    let len = download.sink.len();
+    let (sink, whole) = (download.sink, outcome);
+    let of = total(&download.entry).map(|n| format!(" of {n}")).unwrap_or_default();
+    let held = match sink {
+        Sink::Store(partial) => {
+            let _ = partial.flush();
+            drop(partial);
+            None
+        }
+        Sink::Memory(bytes) => Some(bytes),
+    };
+    let kept = if held.is_none() && len > 0 {
+        format!(" {len}{of} bytes are kept: load it again to go on from there.")
+    } else {
+        String::new()
+    };
+    match (whole, held) {
+        (Ok(()), Some(bytes)) => Ok(Held::Memory(bytes)),
+        (Ok(()), None) => store::file(&name).await.map(Held::Stored).map_err(Ended::Failed),
+        (Err(Trouble::Useless(why) | Trouble::Fatal(why)), _) => {
+            store::forget(&entry.id).await;
+            Err(Ended::Failed(why))
+        }
+        (Err(Trouble::Cut(_)), _) if signal.is_some_and(AbortSignal::aborted) => {
+            Err(Ended::Paused(format!("paused.{kept}")))
+        }
+        (Err(Trouble::Cut(why)), _) => Err(Ended::Failed(format!("{why}.{kept}"))),
+    }
+}
+
+fn total(entry: &ModelEntry) -> Option<u64> {
+    (entry.bytes > 0).then_some(entry.bytes)
+}
+
+impl Download<'_> {
+    fn paused(&self) -> bool {
+        self.signal.is_some_and(AbortSignal::aborted)
+    }
+
+    fn tell(&mut self, always: bool) {
+        if always || (self.now)() - self.told > PROGRESS_MILLIS {
+            self.told = (self.now)();
+            (self.progress)(self.sink.len(), total(&self.entry));
+        }
+    }
+
+    async fn start_anew(&mut self) -> Result<(), Trouble> {
+        self.sink.clear().map_err(Trouble::Fatal)?;
+        self.hash = Sha256::new();
+        self.version = String::new();
+        self.remember().await;
+        Ok(())
+    }
+
+    /// So that another visit finds it. Without a store there is nothing to find.
+    async fn remember(&self) {
+        if matches!(self.sink, Sink::Store(_)) {
+            let begun = Begun { entry: self.entry.clone(), version: self.version.clone() };
+            if let Err(why) = store::remember(&begun).await {
+                web_sys::console::warn_1(&format!("the download cannot be gone on with later: {why}").into());
+            }
+        }
+    }
+
+    /// Hashes what an earlier visit left.
+    async fn hash_again(&mut self) -> Result<(), Trouble> {
+        let Sink::Store(partial) = &self.sink else { return Ok(()) };
+        let mut at = 0;
+        while at < partial.len() {
+            let portion = partial.read(at).map_err(Trouble::Useless)?;
+            at += u64::from(portion.length());
+            self.hash.update(portion.to_vec());
+            (self.progress)(at, total(&self.entry));
+            turn().await;
+            if self.paused() {
+                return Err(Trouble::Cut("paused".into()));
+            }
+        }
+        Ok(())
+    }
+
+    async fn run(&mut self) -> Result<(), Trouble> {
+        self.tell(true);
+        // broken off without one byte more than before
+        let mut in_vain = 0;
+        loop {
+            let before = self.sink.len();
+            match self.go().await {
+                Ok(()) => break,
+                Err(Trouble::Cut(why)) => {
+                    in_vain = if self.sink.len() > before { 1 } else { in_vain + 1 };
+                    if in_vain > 1 || self.paused() {
+                        return Err(Trouble::Cut(why));
+                    }
+                    pause(BACKOFF_MILLIS).await;
+                }
+                Err(trouble) => return Err(trouble),
+            }
+        }
+        self.tell(true);
+        let got: String = self.hash.clone().finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let promised = Some(self.entry.sha256.clone()).filter(|s| !s.is_empty());
+        match promised.or(self.declared.clone()) {
+            Some(expected) if !expected.eq_ignore_ascii_case(&got) => {
+                Err(Trouble::Useless(format!("expected SHA-256 {expected}, got {got}; nothing of it is kept")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Fetches what is missing.
+    async fn go(&mut self) -> Result<(), Trouble> {
+        loop {
+            let len = self.sink.len();
+            let missing = |p: &Piece| p.bytes.is_none_or(|bytes| len < p.start + bytes);
+            let Some(at) = self.pieces.iter().position(missing) else { return Ok(()) };
+            self.fetch(at).await?;
+        }
+    }
+
+    /// One request, and as much of its answer as comes.
+    async fn fetch(&mut self, at: usize) -> Result<(), Trouble> {
+        let Piece { address, start, bytes } = &self.pieces[at];
+        let (address, start, bytes) = (address.clone(), *start, *bytes);
+        let offset = self.sink.len() - start;
+        let controller = AbortController::new().map_err(|e| Trouble::Fatal(error_text(&e)))?;
+        let _pause = self.signal.map(|signal| {
+            let controller = controller.clone();
+            EventListener::once(signal, "abort", move |_| controller.abort())
+        });
+        let stalled = Rc::new(Cell::new(false));
+        let watch = || {
+            let (controller, stalled) = (controller.clone(), stalled.clone());
+            Timeout::new(STALL_MILLIS, move || {
+                stalled.set(true);
+                controller.abort();
+            })
+        };
+        let cut = |e: &wasm_bindgen::JsValue| {
+            Trouble::Cut(if stalled.get() {
+                format!("nothing came for {} s", STALL_MILLIS / 1000)
+            } else {
+                format!("the connection broke ({})", error_text(e))
+            })
+        };
+
+        let mut timer = watch();
+        let init = RequestInit::new();
+        init.set_signal(Some(&controller.signal()));
+        if offset > 0 {
+            let headers = web_sys::Headers::new().map_err(|e| Trouble::Fatal(error_text(&e)))?;
+            headers.set("range", &format!("bytes={offset}-")).map_err(|e| Trouble::Fatal(error_text(&e)))?;
+            init.set_headers(&headers);
+        }
+        let scope: WorkerGlobalScope = js_sys::global().unchecked_into();
+        let response = JsFuture::from(scope.fetch_with_str_and_init(&address, &init)).await.map_err(|e| cut(&e))?;
+        let response: Response = response.unchecked_into();
+        let header = |name: &str| response.headers().get(name).ok().flatten();
+        let anew = match response.status() {
+            200 => offset > 0,
+            206 => {
+                let begins = header("content-range").and_then(|range| first_byte(&range));
+                begins.is_some_and(|begins| begins != offset) || offset == 0
+            }
+            // more is there than the host has
+            416 => true,
+            status @ (408 | 425 | 429 | 500..=599) => {
+                return Err(Trouble::Cut(format!("the server answered {status}")));
+            }
+            status => return Err(Trouble::Fatal(format!("{address}: the server answered {status}"))),
+        };
+        let version = header("etag").unwrap_or_default();
+        let changed = offset > 0 && !version.is_empty() && !self.version.is_empty() && version != self.version;
+        let single = self.pieces.len() == 1;
+        if anew || (changed && single) {
+            // from the very first piece: parts of an older version are of no use
+            self.start_anew().await?;
+            if response.status() != 200 || start > 0 {
+                controller.abort();
+                return Ok(());
+            }
+        }
+        let offset = self.sink.len() - start;
+        let says = header("content-length").and_then(|n| n.parse::<u64>().ok()).map(|n| n + offset);
+        let says = says.filter(|_| header("content-encoding").is_none());
+        if let (Some(expected), Some(got)) = (bytes, says)
+            && expected != got
+        {
+            return Err(Trouble::Fatal(format!("{address}: expected {expected} bytes, the server has {got}")));
+        }
+        let expected = bytes.or(says);
+        if single {
+            if self.entry.bytes == 0 {
+                self.entry.bytes = says.unwrap_or_default();
+            }
+            let linked = header("x-linked-etag").map(|tag| tag.trim_matches('"').to_ascii_lowercase());
+            self.declared = linked.filter(|tag| tag.len() == 64 && tag.bytes().all(|b| b.is_ascii_hexdigit()));
+            if self.version != version {
+                self.version = version;
+                self.remember().await;
+            }
+        }
+
+        let stream = response.body().ok_or_else(|| Trouble::Cut("the answer is empty".into()))?;
+        let reader: ReadableStreamDefaultReader = stream.get_reader().unchecked_into();
+        loop {
+            let step = JsFuture::from(reader.read()).await.map_err(|e| cut(&e))?;
+            drop(std::mem::replace(&mut timer, watch()));
+            if Reflect::get(&step, &"done".into()).is_ok_and(|done| done.is_truthy()) {
+                break;
+            }
+            let chunk = Reflect::get(&step, &"value".into()).map_err(|e| Trouble::Fatal(error_text(&e)))?;
+            let chunk: Uint8Array = chunk.unchecked_into();
+            let bytes = chunk.to_vec();
+            // a first piece that is shorter tells nothing; the readers look again at the whole
+            if self.sink.len() == 0 && bytes.len() >= HEAD {
+                weights::recognise(&bytes[..HEAD]).map_err(|e| Trouble::Useless(format!("{address}: {e}")))?;
+            }
+            if expected.is_some_and(|n| self.sink.len() - start + bytes.len() as u64 > n) {
+                return Err(Trouble::Useless(format!("{address}: expected {} bytes, got more", expected.unwrap_or(0))));
+            }
+            self.sink.append(&chunk, total(&self.entry)).map_err(Trouble::Fatal)?;
+            self.hash.update(&bytes);
+            self.tell(false);
+        }
+        let got = self.sink.len() - start;
+        match expected {
+            Some(n) if got < n => Err(Trouble::Cut(format!("the connection broke after {got} of {n} bytes"))),
+            _ => {
+                self.pieces[at].bytes = Some(got);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Where a `Content-Range` begins.
+fn first_byte(range: &str) -> Option<u64> {
+    range.strip_prefix("bytes ")?.split('-').next()?.trim().parse().ok()
+}
