@@ -6,12 +6,19 @@ mod common {
     pub mod random_clip;
 }
 
+use std::borrow::Cow;
+use std::cell::Cell;
+use std::io::Cursor;
+use std::ops::Range;
+use std::rc::Rc;
+
 use common::files::{Case, cases};
 use common::memory;
 use oddlens::clip::{Clip, Compute, Config, Encoder, Sidecars};
 use oddlens::embedding::{Embeddings, cosine};
 use oddlens::weights::gguf::{self, OutTensor};
-use oddlens::weights::{Checkpoint, DType, Value, convert};
+use oddlens::weights::source::Seekable;
+use oddlens::weights::{Checkpoint, DType, Source, Value, WeightsError, convert};
 
 /// The smallest cosine between what the model says and the reference: (images, texts).
 fn worst(case: &Case, clip: &Clip) -> (f32, f32) {
@@ -46,6 +53,46 @@ fn embeddings_are_those_of_the_reference() {
         let gguf = convert::to_gguf(&checkpoint, additions, convert::Quant::Q8).expect("finite weights");
         let converted = Checkpoint::read(gguf).expect("our own file");
         check(&converted, &Sidecars::default(), Compute::Q8, "8 bits through GGUF", 0.999_5);
+    }
+}
+
+/// A file that counts what is read of it.
+struct Counted(Vec<u8>, Rc<Cell<u64>>);
+
+impl Source for Counted {
+    fn size(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn read(&self, range: Range<u64>) -> Result<Cow<'_, [u8]>, WeightsError> {
+        self.1.set(self.1.get() + range.end - range.start);
+        let bytes = self.0.read(range)?;
+        Ok(Cow::Owned(bytes.into_owned()))
+    }
+}
+
+/// Wherever a file lies, it is the same; and of its tensors nothing is read before it is asked for.
+#[test]
+fn files_are_read_where_they_lie() {
+    for case in cases() {
+        let bytes = case.bytes();
+        let whole = Checkpoint::read(bytes.clone()).expect("a model");
+        let read = Rc::new(Cell::new(0));
+        let lazy = Checkpoint::open(Counted(bytes.clone(), read.clone())).expect("a model");
+        let tensors: u64 = whole.tensors().values().map(|t| t.bytes()).sum();
+        let head = bytes.len() as u64 - tensors;
+        // a header is fetched in windows, an archive's directory, too; local headers again for each entry
+        assert!(read.get() <= 2 * head + (1 << 17) || read.get() <= 1 << 20, "{}: {}, {head}", case.file, read.get());
+        let sought = Checkpoint::open(Seekable::new(Cursor::new(bytes)).expect("a length")).expect("a model");
+        assert_eq!(whole.tensors(), lazy.tensors(), "{}", case.file);
+        assert_eq!((&whole.metadata, whole.naming()), (&sought.metadata, sought.naming()), "{}", case.file);
+        for (name, info) in whole.tensors() {
+            let before = read.get();
+            let values = whole.f32(name, &info.shape).expect("finite");
+            assert_eq!(values, lazy.f32(name, &info.shape).expect("finite"), "{name}");
+            assert_eq!(values, sought.f32(name, &info.shape).expect("finite"), "{name}");
+            assert_eq!(read.get() - before, info.bytes(), "{name}");
+        }
     }
 }
 

@@ -23,7 +23,7 @@ use thiserror::Error;
 use crate::embedding::{EmbeddingError, Embeddings};
 use crate::kernels::Kernels;
 use crate::quant;
-use crate::weights::{Checkpoint, DType, Tensors, Value, WeightsError, convert};
+use crate::weights::{Checkpoint, DType, Source, Tensors, Value, WeightsError, convert};
 pub use config::{Activation, Config};
 use lexicon::Lexicon;
 use tokenizer::TokenizerError;
@@ -248,15 +248,16 @@ pub fn gguf_additions(
 pub fn own_file(checkpoint: Checkpoint, sidecars: &Sidecars) -> Result<Vec<u8>, ClipError> {
     let rounded = checkpoint.tensors().values().any(|t| t.dtype == DType::Q8_0);
     if rounded && checkpoint.metadata.contains_key(lexicon::MERGES_KEY) {
-        return Ok(checkpoint.into_bytes());
+        let file = checkpoint.source();
+        return Ok(file.read(0..file.size())?.into_owned());
     }
     let additions = gguf_additions(&checkpoint, sidecars, true)?;
     Ok(convert::to_gguf(&checkpoint, additions, convert::Quant::Q8)?)
 }
 
 /// The merge rules that a GGUF of ours carries.
-pub fn merges_of(bytes: Vec<u8>) -> Option<Vec<String>> {
-    let mut checkpoint = Checkpoint::read(bytes).ok()?;
+pub fn merges_of(file: impl Source + 'static) -> Option<Vec<String>> {
+    let mut checkpoint = Checkpoint::open(file).ok()?;
     match checkpoint.metadata.remove(lexicon::MERGES_KEY) {
         Some(Value::Texts(merges)) => Some(merges),
         _ => None,

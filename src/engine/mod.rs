@@ -11,7 +11,7 @@ pub mod pipeline;
 use crate::clip::{Clip, ClipError, Encoder, Sidecars};
 use crate::protocol::{Event, ImageId, JobId, ModelEntry, ModelInfo, Outcome, Parcel, Request, Stage, Timings};
 use crate::score::METHODS;
-use crate::weights::Checkpoint;
+use crate::weights::{Checkpoint, Source};
 use learning::{Kept, Learning, Ready};
 use pipeline::{Failure, Prepared};
 
@@ -51,10 +51,10 @@ impl Engine {
         Self { clock, encoder: None, model, in_force: None, kept: Kept::new(), learning: Learning::default() }
     }
 
-    /// Builds the model of `bytes` (the whole file) and says so; `started` is the clock's time when loading began. On failure
+    /// Builds the model of `file` and says so; `started` is the clock's time when loading began. On failure
     /// an earlier model stays in use. Kept embeddings of another model are dropped.
-    pub fn load(&mut self, job: JobId, entry: ModelEntry, bytes: Vec<u8>, started: f64, emit: Emit<'_>) {
-        match build(bytes, self.clock) {
+    pub fn load(&mut self, job: JobId, entry: ModelEntry, file: impl Source + 'static, started: f64, emit: Emit<'_>) {
+        match build(file, self.clock) {
             Ok(clip) => {
                 let info = model_info(&clip, entry, (self.clock)() - started);
                 self.learning.forget_learned(emit);
@@ -292,8 +292,8 @@ fn refuse(job: JobId, asked: Result<(), String>, emit: Emit<'_>) {
     }
 }
 
-fn build(bytes: Vec<u8>, clock: fn() -> f64) -> Result<Clip, ClipError> {
-    let checkpoint = Checkpoint::read(bytes)?;
+fn build(file: impl Source + 'static, clock: fn() -> f64) -> Result<Clip, ClipError> {
+    let checkpoint = Checkpoint::open(file)?;
     Clip::timed(&checkpoint, &Sidecars::default(), clock)
 }
 

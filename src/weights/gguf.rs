@@ -3,15 +3,18 @@
 //! The layout is that of ggml's `docs/gguf.md`. candle's reader takes sizes on the word of the header; here every count is
 //! held in 64 bits against what the file can hold, before anything is allocated.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use super::{DType, TensorInfo, Value, WeightsError, check_overlap, malformed};
+use super::{DType, Source, TensorInfo, Value, WeightsError, check_overlap, malformed};
 
 /// The first four bytes.
 pub const MAGIC: &[u8] = b"GGUF";
 const DEFAULT_ALIGNMENT: u64 = 32;
 /// Longer arrays of numbers than any model has: kept in 8 bytes each, they must not grow far beyond the file.
 const MOST_NUMBERS: u64 = 1 << 20;
+/// Bytes of the header that are fetched at a time.
+const WINDOW: u64 = 1 << 20;
 /// More axes than any model has.
 const MAX_AXES: u32 = 4;
 
@@ -21,12 +24,12 @@ pub(super) type Contents = (BTreeMap<String, Value>, BTreeMap<String, TensorInfo
 /// Reads metadata and the table of tensors.
 ///
 /// # Errors
-/// On any breach of the format: counts, lengths, types, offsets; the message says what and where.
-pub fn read(bytes: &[u8]) -> Result<Contents, WeightsError> {
-    if !bytes.starts_with(MAGIC) {
+/// On any breach of the format: counts, lengths, types, offsets; the message says what and where. And when the file cannot be read.
+pub fn read(file: &dyn Source) -> Result<Contents, WeightsError> {
+    let mut at = Cursor { file, size: file.size(), at: 0, window: Cow::Borrowed(&[]), start: 0 };
+    if at.take("the first four bytes", MAGIC.len() as u64)? != MAGIC {
         return Err(malformed("GGUF", "the first four bytes", "GGUF", "others"));
     }
-    let mut at = Cursor { bytes, at: MAGIC.len() };
     let version = at.u32("version")?;
     if !(2..=3).contains(&version) {
         return Err(malformed("GGUF", "version", "2 or 3", version));
@@ -58,7 +61,7 @@ pub fn read(bytes: &[u8]) -> Result<Contents, WeightsError> {
     for _ in 0..tensor_count {
         headers.push(at.tensor_header()?);
     }
-    let data = (at.at as u64).next_multiple_of(alignment);
+    let data = at.at.next_multiple_of(alignment);
     let mut tensors = BTreeMap::new();
     for header in headers {
         let Header { name, shape, dtype, size, offset } = header;
@@ -66,11 +69,11 @@ pub fn read(bytes: &[u8]) -> Result<Contents, WeightsError> {
             return Err(malformed("GGUF", format!("offset of {name}"), format!("a multiple of {alignment}"), offset));
         }
         let end = data.checked_add(offset).and_then(|o| o.checked_add(size));
-        let Some(end) = end.filter(|&e| e <= bytes.len() as u64) else {
-            let want = format!("{size} bytes at {offset} of the data within a file of {}", bytes.len());
+        let Some(end) = end.filter(|&e| e <= at.size) else {
+            let want = format!("{size} bytes at {offset} of the data within a file of {}", at.size);
             return Err(malformed("GGUF", format!("data of {name}"), want, "the end of the file before that"));
         };
-        let range = (end - size) as usize..end as usize;
+        let range = end - size..end;
         if tensors.insert(name.clone(), TensorInfo { shape, dtype, range, transposed: false }).is_some() {
             return Err(malformed("GGUF", "tensors", "each name once", format!("{name} twice")));
         }
@@ -89,19 +92,31 @@ struct Header {
 
 /// A place in the file; every step is checked.
 struct Cursor<'a> {
-    bytes: &'a [u8],
-    at: usize,
+    file: &'a dyn Source,
+    size: u64,
+    at: u64,
+    /// Bytes that were fetched, from `start` on.
+    window: Cow<'a, [u8]>,
+    start: u64,
 }
 
-impl<'a> Cursor<'a> {
-    fn take(&mut self, what: &str, len: u64) -> Result<&'a [u8], WeightsError> {
-        let left = (self.bytes.len() - self.at) as u64;
+impl Cursor<'_> {
+    fn take(&mut self, what: &str, len: u64) -> Result<&[u8], WeightsError> {
+        let left = self.left();
         if len > left {
             return Err(malformed("GGUF", what, format!("{len} bytes"), format!("{left} left of the file")));
         }
-        let slice = &self.bytes[self.at..self.at + len as usize];
-        self.at += len as usize;
-        Ok(slice)
+        if self.at + len > self.start + self.window.len() as u64 {
+            self.window = self.file.read(self.at..self.at + len.max(WINDOW).min(left))?;
+            self.start = self.at;
+        }
+        let from = (self.at - self.start) as usize;
+        self.at += len;
+        Ok(&self.window[from..from + len as usize])
+    }
+
+    fn left(&self) -> u64 {
+        self.size - self.at
     }
 
     fn u32(&mut self, what: &str) -> Result<u32, WeightsError> {
@@ -115,7 +130,7 @@ impl<'a> Cursor<'a> {
     }
 
     fn check_count(&self, what: &str, count: u64, least_bytes: u64) -> Result<(), WeightsError> {
-        let most = (self.bytes.len() - self.at) as u64 / least_bytes;
+        let most = self.left() / least_bytes;
         if count > most {
             return Err(malformed("GGUF", what, format!("at most {most} in a file of this size"), count));
         }
@@ -197,7 +212,7 @@ impl<'a> Cursor<'a> {
         for _ in 0..axes {
             let dim = self.u64(&name)?;
             // each dimension alone too: a zero elsewhere must not excuse a huge one
-            let most = (8 * self.bytes.len() as u64).min(usize::MAX as u64);
+            let most = self.size.saturating_mul(8).min(usize::MAX as u64);
             let product = count.checked_mul(dim).filter(|&c| c <= most && dim <= most);
             count = product.ok_or_else(|| {
                 malformed("GGUF", format!("shape of {name}"), "no more numbers than the file holds", dim)
@@ -399,16 +414,16 @@ mod tests {
         let (got, tensors) = read(&bytes).expect("our own file");
         assert_eq!(got, metadata);
         assert_eq!(tensors["a"].shape, [2, 32]);
-        assert_eq!(tensors["a"].range.len(), 68);
-        assert_eq!(DType::F16.decode(&bytes[tensors["b"].range.clone()]), [1.0, 2.0, 3.0]);
-        assert_eq!((tensors["c"].shape.len(), tensors["c"].range.len()), (0, 4));
+        assert_eq!(tensors["a"].bytes(), 68);
+        assert_eq!(DType::F16.decode(&bytes.read(tensors["b"].range.clone()).expect("within")), [1.0, 2.0, 3.0]);
+        assert_eq!((tensors["c"].shape.len(), tensors["c"].bytes()), (0, 4));
     }
 
     #[test]
     fn every_truncation_is_an_error() {
         let (_, bytes) = sample();
         for len in 0..bytes.len() {
-            assert!(read(&bytes[..len]).is_err(), "cut at {len} of {}", bytes.len());
+            assert!(read(&&bytes[..len]).is_err(), "cut at {len} of {}", bytes.len());
         }
     }
 
@@ -440,7 +455,7 @@ mod tests {
             b
         };
         let says = |bytes: &[u8], what: &str| {
-            let message = read(bytes).expect_err("a lie").to_string();
+            let message = read(&bytes).expect_err("a lie").to_string();
             assert!(message.contains(what), "{message}");
         };
         says(&header(u64::MAX, 0), "tensor count");

@@ -14,6 +14,7 @@ pub mod names;
 pub mod pickle;
 pub mod pytorch;
 pub mod safetensors;
+pub mod source;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use thiserror::Error;
 
 pub use blocks::DType;
 pub use names::Naming;
+pub use source::Source;
 
 /// Why a file is not a usable model.
 #[derive(Debug, Error)]
@@ -39,6 +41,8 @@ pub enum WeightsError {
     NotFinite { name: String, index: usize, got: f32 },
     #[error("this is not a CLIP that can be used here: {0}")]
     NotClip(String),
+    #[error("bytes {start} to {end} of the file cannot be read: {why}")]
+    Unreadable { start: u64, end: u64, why: String },
     #[error("manifest: {0}")]
     Manifest(String),
 }
@@ -112,9 +116,16 @@ pub struct TensorInfo {
     pub shape: Vec<usize>,
     pub dtype: DType,
     /// Bytes of the file; as long as shape and type say.
-    pub range: Range<usize>,
+    pub range: Range<u64>,
     /// The file holds this matrix column by column; never with a block type.
     pub transposed: bool,
+}
+
+impl TensorInfo {
+    /// Bytes in the file.
+    pub fn bytes(&self) -> u64 {
+        self.range.end - self.range.start
+    }
 }
 
 /// The formats that are read.
@@ -135,15 +146,17 @@ impl Format {
     }
 }
 
-/// A model file: its bytes, its metadata, and where each tensor is.
-#[derive(Clone, Debug)]
+/// A model file: where it lies, its metadata, and where each tensor is.
 pub struct Checkpoint {
     format: Format,
     naming: Naming,
-    bytes: Cow<'static, [u8]>,
+    source: Box<dyn Source>,
     pub metadata: BTreeMap<String, Value>,
     tensors: BTreeMap<String, TensorInfo>,
 }
+
+/// Bytes by which a format is told.
+const HEAD: u64 = 16;
 
 /// Where towers take their weights from: a [`Checkpoint`], or weights made from nothing (see `bench`).
 pub trait Tensors {
@@ -185,23 +198,31 @@ impl Tensors for Checkpoint {
 }
 
 impl Checkpoint {
-    /// Reads a file, recognised by content.
+    /// Reads a file in memory.
     ///
     /// # Errors
-    /// When the bytes are of no known format, or break their format's rules; the message says where.
+    /// As [`Checkpoint::open`].
     pub fn read(bytes: impl Into<Cow<'static, [u8]>>) -> Result<Self, WeightsError> {
-        let bytes = bytes.into();
-        let (format, (metadata, tensors)) = if bytes.starts_with(gguf::MAGIC) {
-            (Format::Gguf, gguf::read(&bytes)?)
-        } else if safetensors::looks_like(&bytes) {
-            (Format::Safetensors, safetensors::read(&bytes)?)
-        } else if pytorch::looks_like(&bytes) {
-            (Format::PyTorch, pytorch::read(&bytes)?)
-        } else {
-            return Err(WeightsError::Unrecognised { got: describe(&bytes) });
+        Self::open(bytes.into())
+    }
+
+    /// Reads a file's header, which is recognised by its content; tensors are read when they are asked for.
+    ///
+    /// # Errors
+    /// When the bytes are of no known format, or break their format's rules, which the message says, or cannot be read.
+    pub fn open(source: impl Source + 'static) -> Result<Self, WeightsError> {
+        let source: Box<dyn Source> = Box::new(source);
+        let file = &*source;
+        let head = file.read(0..file.size().min(HEAD))?;
+        let format = recognise(&head, file.size())?;
+        let (metadata, tensors) = match format {
+            Format::Gguf => gguf::read(file)?,
+            Format::Safetensors => safetensors::read(file)?,
+            Format::PyTorch => pytorch::read(file)?,
         };
+        drop(head);
         let (naming, tensors) = names::canonical(tensors)?;
-        Ok(Self { format, naming, bytes, metadata, tensors })
+        Ok(Self { format, naming, source, metadata, tensors })
     }
 
     pub fn format(&self) -> Format {
@@ -209,8 +230,8 @@ impl Checkpoint {
     }
 
     /// The file itself.
-    pub fn into_bytes(self) -> Vec<u8> {
-        self.bytes.into_owned()
+    pub fn source(&self) -> &dyn Source {
+        &*self.source
     }
 
     /// Whose names the tensors have in the file. Here all have Hugging Face's.
@@ -219,8 +240,8 @@ impl Checkpoint {
     }
 
     /// Size of the file.
-    pub fn file_bytes(&self) -> usize {
-        self.bytes.len()
+    pub fn file_bytes(&self) -> u64 {
+        self.source.size()
     }
 
     /// All tensors by name.
@@ -240,7 +261,7 @@ impl Checkpoint {
     /// stored as a matrix), or holds NaN or infinity.
     pub fn f32(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, WeightsError> {
         let info = self.checked(name, shape)?;
-        let stored = info.dtype.decode(&self.bytes[info.range.clone()]);
+        let stored = info.dtype.decode(&self.source.read(info.range.clone())?);
         let values = match info.shape[..] {
             [rows, columns] if info.transposed => {
                 (0..rows).flat_map(|r| (0..columns).map(move |c| c * rows + r)).map(|at| stored[at]).collect()
@@ -263,7 +284,7 @@ impl Checkpoint {
         if info.transposed {
             return Ok(Table { width: shape[1], dtype: info.dtype, bytes: info.dtype.encode(&values) });
         }
-        Ok(Table { width: shape[1], dtype: info.dtype, bytes: self.bytes[info.range.clone()].to_vec() })
+        Ok(Table { width: shape[1], dtype: info.dtype, bytes: self.source.read(info.range.clone())?.into_owned() })
     }
 
     fn checked(&self, name: &str, shape: &[usize]) -> Result<&TensorInfo, WeightsError> {
@@ -279,11 +300,11 @@ impl Checkpoint {
     }
 }
 
-/// A file's format by its first bytes, 64 or so.
+/// A file's format by its first bytes, 16 at least where it has so many; `size`: of the whole file.
 ///
 /// # Errors
 /// When they are of no known format; the message says what they look like.
-pub fn recognise(head: &[u8]) -> Result<Format, WeightsError> {
+pub fn recognise(head: &[u8], size: u64) -> Result<Format, WeightsError> {
     if head.starts_with(gguf::MAGIC) {
         Ok(Format::Gguf)
     } else if safetensors::looks_like(head) {
@@ -291,13 +312,13 @@ pub fn recognise(head: &[u8]) -> Result<Format, WeightsError> {
     } else if pytorch::looks_like(head) {
         Ok(Format::PyTorch)
     } else {
-        Err(WeightsError::Unrecognised { got: describe(head) })
+        Err(WeightsError::Unrecognised { got: describe(head, size) })
     }
 }
 
 /// No two tensors share bytes: a file could else be made to fill any amount of memory.
 fn check_overlap(format: &'static str, tensors: &BTreeMap<String, TensorInfo>) -> Result<(), WeightsError> {
-    let mut ranges: Vec<(&Range<usize>, &String)> =
+    let mut ranges: Vec<(&Range<u64>, &String)> =
         tensors.iter().map(|(name, t)| (&t.range, name)).filter(|(r, _)| !r.is_empty()).collect();
     ranges.sort_by_key(|(r, _)| r.start);
     for pair in ranges.windows(2) {
@@ -348,12 +369,11 @@ impl Table {
     }
 }
 
-/// What unrecognised bytes look like, for the message.
-fn describe(bytes: &[u8]) -> String {
-    let head = &bytes[..bytes.len().min(16)];
+/// What a file of `size` unrecognised bytes looks like by its first ones, for the message.
+fn describe(head: &[u8], size: u64) -> String {
     let text = String::from_utf8_lossy(head);
     let text = text.trim_start_matches(['\u{feff}', ' ', '\t', '\r', '\n']);
-    if bytes.is_empty() {
+    if size == 0 {
         "an empty file".into()
     } else if text.starts_with('<') {
         "a web page (HTML or XML)".into()
@@ -371,6 +391,6 @@ fn describe(bytes: &[u8]) -> String {
     } else if head.starts_with(b"version https:/") {
         "a Git LFS pointer, not the file itself".into()
     } else {
-        format!("{} bytes that begin with {:02x?}", bytes.len(), &head[..head.len().min(8)])
+        format!("{size} bytes that begin with {:02x?}", &head[..head.len().min(8)])
     }
 }

@@ -164,11 +164,11 @@ fn thirds(
 ) -> Result<(), WeightsError> {
     let rows = info.shape.first().copied().unwrap_or(0);
     // a block type's rows are whole blocks, so a third of the rows is a third of the bytes
-    if !rows.is_multiple_of(3) || !info.range.len().is_multiple_of(3) || info.transposed {
+    if !rows.is_multiple_of(3) || !info.bytes().is_multiple_of(3) || info.transposed {
         return put(out, name.into(), info);
     }
-    let third = info.range.len() / 3;
-    for (n, part) in ["q_proj", "k_proj", "v_proj"].into_iter().enumerate() {
+    let third = info.bytes() / 3;
+    for (n, part) in (0..).zip(["q_proj", "k_proj", "v_proj"]) {
         let mut info = info.clone();
         info.shape[0] = rows / 3;
         info.range = info.range.start + n * third..info.range.start + (n + 1) * third;
@@ -238,8 +238,8 @@ mod tests {
     use super::super::DType;
     use super::*;
 
-    fn info(shape: &[usize], start: usize) -> TensorInfo {
-        let bytes = 4 * shape.iter().product::<usize>();
+    fn info(shape: &[usize], start: u64) -> TensorInfo {
+        let bytes = 4 * shape.iter().product::<usize>() as u64;
         TensorInfo { shape: shape.to_vec(), dtype: DType::F32, range: start..start + bytes, transposed: false }
     }
 

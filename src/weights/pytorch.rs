@@ -7,12 +7,12 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use rawzip::{CompressionMethod, ZipArchive, ZipSliceArchive};
+use rawzip::{CompressionMethod, RECOMMENDED_BUFFER_SIZE, ReaderAt, ZipArchive, ZipLocator};
 
 use super::gguf::Contents;
 use super::names::{ACTIVATION_CLASS, note_integer};
 use super::pickle::{self, Item, Node, Pickle};
-use super::{DType, TensorInfo, Value, WeightsError, check_overlap, malformed, shown};
+use super::{DType, Source, TensorInfo, Value, WeightsError, check_overlap, malformed, shown};
 
 const FORMAT: &str = "PyTorch archive";
 /// Dictionaries and modules within each other, at most.
@@ -30,32 +30,33 @@ pub fn looks_like(bytes: &[u8]) -> bool {
 /// Reads the table of tensors. Those of integers are passed over, but for a mark of OpenAI's.
 ///
 /// # Errors
-/// When the archive is none of PyTorch's, is broken, or holds more than plain data.
-pub fn read(bytes: &[u8]) -> Result<Contents, WeightsError> {
-    let archive =
-        ZipArchive::from_slice(bytes).map_err(|e| malformed(FORMAT, "its directory", "a whole zip archive", e))?;
-    let entries = entries(&archive)?;
-    let pickle = entries.keys().filter(|name| **name == b"data.pkl" || name.ends_with(b"/data.pkl"));
-    let Some(&pickle_name) = pickle.min_by_key(|name| name.len()) else {
+/// When the archive is none of PyTorch's, is broken, or holds more than plain data, or cannot be read.
+pub fn read(file: &dyn Source) -> Result<Contents, WeightsError> {
+    let entries = entries(file)?;
+    let pickle = entries.keys().filter(|name| *name == b"data.pkl" || name.ends_with(b"/data.pkl"));
+    let Some(pickle_name) = pickle.min_by_key(|name| name.len()) else {
         return Err(malformed(FORMAT, "entries", "data.pkl", "a zip archive of something else"));
     };
     let folder = &pickle_name[..pickle_name.len() - b"data.pkl".len()];
-    let find = |name: &str| entries.get(&*[folder, name.as_bytes()].concat());
-    let stored = |name: &str| -> Result<Option<Range<usize>>, WeightsError> {
+    let find = |name: &str| entries.get(&[folder, name.as_bytes()].concat());
+    let stored = |name: &str| -> Result<Option<Range<u64>>, WeightsError> {
         find(name)
             .map(|entry| entry.as_ref().cloned().map_err(|what| malformed(FORMAT, name, "stored data", what)))
             .transpose()
     };
-    if let Some(order) = stored("byteorder")?
-        && &bytes[order.clone()] != b"little"
-    {
-        return Err(malformed(FORMAT, "byte order", "little", String::from_utf8_lossy(&bytes[order])));
+    if let Some(order) = stored("byteorder")? {
+        let order = file.read(order.start..order.end.min(order.start + 16))?;
+        if *order != *b"little" {
+            return Err(malformed(FORMAT, "byte order", "little", String::from_utf8_lossy(&order)));
+        }
     }
     let Some(range) = stored("data.pkl")? else {
         return Err(malformed(FORMAT, "entries", "data.pkl", "none"));
     };
     // values take many times their bytes; of those a real archive has few beside its tensors, and a small one is given a fixed sum
-    let pickle = pickle::read(&bytes[range], bytes.len().saturating_add(1 << 20))?;
+    let room = usize::try_from(file.size()).unwrap_or(usize::MAX).saturating_add(1 << 20);
+    let bytes = file.read(range)?;
+    let pickle = pickle::read(&bytes, room)?;
     let found = Walk::new(&pickle).run()?;
     let mut metadata = BTreeMap::new();
     if let Some(class) = found.activation {
@@ -72,14 +73,13 @@ pub fn read(bytes: &[u8]) -> Result<Contents, WeightsError> {
         let entry = stored(&key)?.ok_or_else(|| wrong(format!("an entry {key}"), "none".into()))?;
         let size = |count: u64| count.checked_mul(dtype.bytes_for(1)? as u64);
         let (start, len) = (size(tensor.offset), size(tensor.count));
-        let end = start.and_then(|start| start.checked_add(len?)).filter(|&end| end <= entry.len() as u64);
+        let end = start.and_then(|start| start.checked_add(len?)).filter(|&end| end <= entry.end - entry.start);
         let (Some(end), Some(len)) = (end, len) else {
             let want = format!("{} numbers at {} within {key}", tensor.count, tensor.offset);
-            return Err(wrong(want, format!("{} bytes there", entry.len())));
+            return Err(wrong(want, format!("{} bytes there", entry.end - entry.start)));
         };
-        let end = entry.start + end as usize;
-        let info =
-            TensorInfo { shape: tensor.shape, dtype, range: end - len as usize..end, transposed: tensor.transposed };
+        let end = entry.start + end;
+        let info = TensorInfo { shape: tensor.shape, dtype, range: end - len..end, transposed: tensor.transposed };
         if tensors.insert(name.clone(), info).is_some() {
             return Err(malformed(FORMAT, "tensors", "each name once", format!("{name} twice")));
         }
@@ -89,14 +89,17 @@ pub fn read(bytes: &[u8]) -> Result<Contents, WeightsError> {
 }
 
 /// Where an entry's bytes are, or why they cannot be had.
-type Entry = Result<Range<usize>, String>;
+type Entry = Result<Range<u64>, String>;
 
-fn entries<'a>(archive: &'a ZipSliceArchive<&'a [u8]>) -> Result<BTreeMap<&'a [u8], Entry>, WeightsError> {
-    let broken = |e: rawzip::Error| malformed(FORMAT, "its directory", "entries", e);
+fn entries(file: &dyn Source) -> Result<BTreeMap<Vec<u8>, Entry>, WeightsError> {
+    let broken = |e: rawzip::Error| malformed(FORMAT, "its directory", "a whole zip archive", e);
+    let mut buffer = vec![0; RECOMMENDED_BUFFER_SIZE];
+    let archive = ZipLocator::new().locate_in_reader(Reader(file), &mut buffer, file.size());
+    let archive: ZipArchive<Reader> = archive.map_err(|(_, e)| broken(e))?;
     let mut out = BTreeMap::new();
-    let mut entries = archive.entries();
+    let mut entries = archive.entries(&mut buffer);
     while let Some(record) = entries.next_entry().map_err(broken)? {
-        let name = record.file_path().as_bytes();
+        let name = record.file_path().as_bytes().to_vec();
         // code and its debug information, which are compressed, are of no interest
         let interesting = [&b"data.pkl"[..], b"byteorder"].iter().any(|end| name.ends_with(end))
             || name.windows(6).any(|part| part == b"/data/")
@@ -107,20 +110,34 @@ fn entries<'a>(archive: &'a ZipSliceArchive<&'a [u8]>) -> Result<BTreeMap<&'a [u
         let range = if record.compression_method() != CompressionMethod::STORE {
             Err("compressed".to_string())
         } else {
-            match archive.get_entry(record.wayfinder()) {
-                Ok(entry) => {
-                    let (start, end) = entry.compressed_data_range();
-                    Ok(start as usize..end as usize)
-                }
+            match archive.get_entry(record.wayfinder()).map(|entry| entry.compressed_data_range()) {
+                Ok((start, end)) if start <= end && end <= file.size() => Ok(start..end),
+                Ok(_) => Err("bytes beyond the end of the file".into()),
                 Err(error) => Err(error.to_string()),
             }
         };
-        if out.insert(name, range).is_some() {
-            let name = String::from_utf8_lossy(name).into_owned();
+        if out.contains_key(&name) {
+            let name = String::from_utf8_lossy(&name).into_owned();
             return Err(malformed(FORMAT, "entries", "each once", format!("{name} twice")));
         }
+        out.insert(name, range);
     }
     Ok(out)
+}
+
+/// The file as rawzip reads it.
+struct Reader<'a>(&'a dyn Source);
+
+impl ReaderAt for Reader<'_> {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<usize> {
+        let end = offset.saturating_add(buffer.len() as u64).min(self.0.size());
+        if offset >= end {
+            return Ok(0);
+        }
+        let bytes = self.0.read(offset..end).map_err(std::io::Error::other)?;
+        buffer[..bytes.len()].copy_from_slice(&bytes);
+        Ok(bytes.len())
+    }
 }
 
 /// A tensor as the pickle describes it.

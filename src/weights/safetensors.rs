@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use safetensors::tensor::{Dtype, SafeTensors};
+use safetensors::tensor::{Dtype, Metadata};
 
 use super::gguf::Contents;
 use super::names::note_integer;
-use super::{DType, TensorInfo, Value, WeightsError, malformed};
+use super::{DType, Source, TensorInfo, Value, WeightsError, malformed};
 
+/// Bytes that say how long the header is.
+const LENGTH: u64 = 8;
 /// Longer headers than any CLIP has, by far: parsed, they take several times their length.
 const MOST_HEADER: u64 = 4 << 20;
 
@@ -19,22 +21,33 @@ pub fn looks_like(bytes: &[u8]) -> bool {
 /// Reads the table of tensors. Integer tensors (legacy `position_ids`) are passed over, but for a mark of OpenAI's.
 ///
 /// # Errors
-/// When the header is broken, or a tensor is of a type that weights do not have.
-pub fn read(bytes: &[u8]) -> Result<Contents, WeightsError> {
-    let length = bytes.first_chunk().map_or(0, |length| u64::from_le_bytes(*length));
+/// When the header is broken, or a tensor is of a type that weights do not have, or the file cannot be read.
+pub fn read(file: &dyn Source) -> Result<Contents, WeightsError> {
+    let size = file.size();
+    let begin = file.read(0..size.min(LENGTH))?;
+    let length = begin.first_chunk().map_or(0, |length| u64::from_le_bytes(*length));
     if length > MOST_HEADER {
         return Err(malformed("safetensors", "length of the header", format!("at most {MOST_HEADER} bytes"), length));
     }
-    let broken = |e: safetensors::SafeTensorError| malformed("safetensors", "header", "a valid file", e);
-    let (_, header) = SafeTensors::read_metadata(bytes).map_err(broken)?;
-    let file = SafeTensors::deserialize(bytes).map_err(broken)?;
+    let data = LENGTH + length;
+    if data > size {
+        return Err(malformed("safetensors", "header", format!("{length} bytes"), format!("{size} in the file")));
+    }
+    let json = file.read(LENGTH..data)?;
+    let header: Metadata =
+        serde_json::from_slice(&json).map_err(|e| malformed("safetensors", "header", "a valid one", e))?;
+    // that tensors lie one after the other without a gap, and are as long as their shapes say, was checked
+    let held = header.data_len() as u64;
+    if held != size - data {
+        return Err(malformed("safetensors", "data", format!("{held} bytes"), size - data));
+    }
     let mut metadata = BTreeMap::new();
     for (key, value) in header.metadata().iter().flatten() {
         metadata.insert(key.clone(), Value::Text(value.clone()));
     }
     let mut tensors = BTreeMap::new();
-    for (name, view) in file.tensors() {
-        let dtype = match view.dtype() {
+    for (name, info) in header.tensors() {
+        let dtype = match info.dtype {
             Dtype::F32 => DType::F32,
             Dtype::F16 => DType::F16,
             Dtype::BF16 => DType::Bf16,
@@ -51,9 +64,9 @@ pub fn read(bytes: &[u8]) -> Result<Contents, WeightsError> {
                 ));
             }
         };
-        let start = view.data().as_ptr() as usize - bytes.as_ptr() as usize;
-        let range = start..start + view.data().len();
-        tensors.insert(name, TensorInfo { shape: view.shape().to_vec(), dtype, range, transposed: false });
+        let (start, end) = info.data_offsets;
+        let range = data + start as u64..data + end as u64;
+        tensors.insert(name, TensorInfo { shape: info.shape.clone(), dtype, range, transposed: false });
     }
     Ok((metadata, tensors))
 }

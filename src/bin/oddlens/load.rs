@@ -189,7 +189,7 @@ impl Neighbours {
     pub fn read(&self) -> Result<Sidecars, Failure> {
         let merges = match &self.merges {
             Some(path) => Some(parse_merges(&read_text(path)?)),
-            None => clip::merges_of(embedded::MODEL.to_vec()),
+            None => clip::merges_of(embedded::MODEL),
         };
         Ok(Sidecars {
             merges,

@@ -417,7 +417,8 @@ impl Download<'_> {
             let bytes = chunk.to_vec();
             // a first piece that is shorter tells nothing; the readers look again at the whole
             if self.sink.len() == 0 && bytes.len() >= HEAD {
-                weights::recognise(&bytes[..HEAD]).map_err(|e| Trouble::Useless(format!("{address}: {e}")))?;
+                weights::recognise(&bytes[..HEAD], total(&self.entry).unwrap_or_default())
+                    .map_err(|e| Trouble::Useless(format!("{address}: {e}")))?;
             }
             if expected.is_some_and(|n| self.sink.len() - start + bytes.len() as u64 > n) {
                 return Err(Trouble::Useless(format!("{address}: expected {} bytes, got more", expected.unwrap_or(0))));

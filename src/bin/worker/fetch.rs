@@ -3,11 +3,12 @@
 use js_sys::{Reflect, Uint8Array};
 use oddlens::link::error_text;
 use oddlens::protocol::{Event, JobId, ModelEntry};
-use oddlens::weights::manifest;
+use oddlens::weights::{Source, manifest};
 use wasm_bindgen::JsCast;
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{AbortSignal, ReadableStreamDefaultReader, RequestInit, Response, WorkerGlobalScope};
 
+use crate::blob::BlobSource;
 use crate::store;
 
 /// Milliseconds between two words on progress.
@@ -83,7 +84,7 @@ pub async fn beside(address: &str, name: &str) -> Option<String> {
     JsFuture::from(response.text().ok()?).await.ok()?.as_string()
 }
 
-/// The bytes of a model that lies whole beside the manifest, or in this browser's store.
+/// The file of a model that lies whole beside the manifest, or in this browser's store.
 ///
 /// # Errors
 /// One line: what could not be had, and why.
@@ -92,21 +93,18 @@ pub async fn weights(
     signal: Option<&AbortSignal>,
     now: fn() -> f64,
     progress: &mut dyn FnMut(u64),
-) -> Result<Vec<u8>, String> {
+) -> Result<Box<dyn Source>, String> {
     if entry.kept {
-        let file = store::open(entry).await?;
-        let going = || !signal.is_some_and(AbortSignal::aborted);
-        return store::read(&file, &mut |received| {
-            progress(received);
-            going()
-        })
-        .await;
+        let file = BlobSource::new(store::open(entry).await?.into())?;
+        progress(entry.bytes);
+        return Ok(Box::new(file));
     }
     // the hash in the address makes a changed file another resource, so that no cache mixes old and new
     let version = entry.sha256.get(..16).unwrap_or_default();
     let path = format!("weights/{}", entry.file);
     let response = get(&format!("{path}?v={version}"), signal).await?;
-    body(&response, entry.bytes, now, progress).await.map_err(|why| format!("{path}: {why}"))
+    let bytes = body(&response, entry.bytes, now, progress).await.map_err(|why| format!("{path}: {why}"))?;
+    Ok(Box::new(bytes))
 }
 
 async fn get(path: &str, signal: Option<&AbortSignal>) -> Result<Response, String> {

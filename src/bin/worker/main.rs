@@ -2,6 +2,8 @@
 //! the browser to decode what our own decoders do not read. It does not know the page.
 
 #[cfg(target_arch = "wasm32")]
+mod blob;
+#[cfg(target_arch = "wasm32")]
 mod browser_decoder;
 #[cfg(target_arch = "wasm32")]
 mod download;

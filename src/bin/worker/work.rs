@@ -201,7 +201,7 @@ impl Worker {
         self.loading.replace(None);
         let mut model_bytes = 0;
         match fetched {
-            Ok((entry, bytes)) => self.engine.borrow_mut().load(job, entry, bytes, started, &mut |parcel| {
+            Ok((entry, file)) => self.engine.borrow_mut().load(job, entry, file, started, &mut |parcel| {
                 if let Event::Ready { model, .. } = &parcel.message {
                     model_bytes = model.memory_bytes;
                 }
@@ -337,8 +337,8 @@ impl Worker {
     async fn merges(&self) -> Option<Vec<String>> {
         let (models, default) = fetch::offer(JobId(0), None, None, &mut |_| {}).await.ok()?;
         let own = models.iter().find(|m| m.id == default)?;
-        let bytes = fetch::weights(own, None, now, &mut |_| {}).await.ok()?;
-        clip::merges_of(bytes)
+        let file = fetch::weights(own, None, now, &mut |_| {}).await.ok()?;
+        clip::merges_of(file)
     }
 
     async fn ask(&self, request: Request, buffers: Vec<ArrayBuffer>) {

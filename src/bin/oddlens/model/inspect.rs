@@ -59,7 +59,7 @@ struct Inspection {
     format: &'static str,
     /// Whose names its tensors have in the file.
     naming: &'static str,
-    bytes: usize,
+    bytes: u64,
     sha256: String,
     /// Whether it can be used here.
     usable: bool,
@@ -101,7 +101,7 @@ struct Tensor {
     shape: Vec<usize>,
     #[serde(rename = "type")]
     kind: &'static str,
-    bytes: usize,
+    bytes: u64,
 }
 
 /// Shows a file.
@@ -134,7 +134,7 @@ fn inspect(arguments: &Args) -> Result<Inspection, Failure> {
         name: name.clone(),
         shape: info.shape.clone(),
         kind: info.dtype.name(),
-        bytes: info.range.len(),
+        bytes: info.bytes(),
     };
     Ok(Inspection {
         file: arguments.file.to_string_lossy().into_owned(),

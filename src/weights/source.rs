@@ -1,0 +1,138 @@
+//! Where a file's bytes are: in memory, or somewhere from which ranges of them can be had.
+//!
+//! Readers ask for what they need: headers first, a tensor when it is wanted. So a model of any size can be read, or converted, in
+//! little memory. What a source is made of is its own business; one that needs a browser or the file system lives there.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::io::{Read, Seek, SeekFrom};
+use std::ops::Range;
+
+use super::WeightsError;
+
+/// A file that can be read anywhere.
+pub trait Source {
+    /// Bytes in the file.
+    fn size(&self) -> u64;
+
+    /// The bytes of a range that lies within the file: as many as it says.
+    ///
+    /// # Errors
+    /// When they cannot be had: the file has gone or has changed, or memory does not suffice.
+    fn read(&self, range: Range<u64>) -> Result<Cow<'_, [u8]>, WeightsError>;
+}
+
+/// Bytes in memory are not copied.
+impl<T: AsRef<[u8]>> Source for T {
+    fn size(&self) -> u64 {
+        self.as_ref().len() as u64
+    }
+
+    fn read(&self, range: Range<u64>) -> Result<Cow<'_, [u8]>, WeightsError> {
+        let part = |at: u64| usize::try_from(at).ok();
+        let bytes = part(range.start).zip(part(range.end)).and_then(|(start, end)| self.as_ref().get(start..end));
+        bytes.map(Cow::Borrowed).ok_or_else(|| beyond(&range, self.size()))
+    }
+}
+
+impl Source for Box<dyn Source> {
+    fn size(&self) -> u64 {
+        (**self).size()
+    }
+
+    fn read(&self, range: Range<u64>) -> Result<Cow<'_, [u8]>, WeightsError> {
+        (**self).read(range)
+    }
+}
+
+/// A file of the operating system, or whatever else can be sought in.
+#[derive(Debug)]
+pub struct Seekable<R> {
+    file: RefCell<R>,
+    size: u64,
+}
+
+impl<R: Read + Seek> Seekable<R> {
+    /// # Errors
+    /// When its length cannot be told.
+    pub fn new(mut file: R) -> std::io::Result<Self> {
+        let size = file.seek(SeekFrom::End(0))?;
+        Ok(Self { file: RefCell::new(file), size })
+    }
+}
+
+impl<R: Read + Seek> Source for Seekable<R> {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read(&self, range: Range<u64>) -> Result<Cow<'_, [u8]>, WeightsError> {
+        if range.end > self.size {
+            return Err(beyond(&range, self.size));
+        }
+        let mut bytes = room(&range)?;
+        let mut file = self.file.borrow_mut();
+        let read = file.seek(SeekFrom::Start(range.start)).and_then(|_| file.read_exact(&mut bytes));
+        read.map_err(|e| unreadable(&range, e))?;
+        Ok(Cow::Owned(bytes))
+    }
+}
+
+/// Zeros for the bytes of a range.
+///
+/// # Errors
+/// When memory does not suffice.
+pub fn room(range: &Range<u64>) -> Result<Vec<u8>, WeightsError> {
+    let size = range.end.saturating_sub(range.start);
+    let mut bytes = Vec::new();
+    match usize::try_from(size).ok().and_then(|size| Some((size, bytes.try_reserve_exact(size).ok()?))) {
+        Some((size, ())) => {
+            bytes.extend(std::iter::repeat_n(0, size));
+            Ok(bytes)
+        }
+        None => Err(unreadable(range, format!("{size} bytes do not fit into memory"))),
+    }
+}
+
+/// That these bytes could not be had, and why, on one line.
+pub fn unreadable(range: &Range<u64>, why: impl ToString) -> WeightsError {
+    let why = super::shown(&why.to_string());
+    WeightsError::Unreadable { start: range.start, end: range.end, why }
+}
+
+fn beyond(range: &Range<u64>, size: u64) -> WeightsError {
+    unreadable(range, format!("the file has {size}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Cursor;
+
+    #[test]
+    fn all_sources_give_the_same() {
+        let bytes: Vec<u8> = (0..100).collect();
+        let seekable = Seekable::new(Cursor::new(bytes.clone())).expect("a length");
+        for source in [&bytes as &dyn Source, &seekable] {
+            assert_eq!(source.size(), 100);
+            assert_eq!(&*source.read(3..7).expect("within"), [3, 4, 5, 6]);
+            assert!(source.read(100..100).expect("within").is_empty());
+            for range in [99..101, u64::MAX - 1..u64::MAX, 1 << 40..1 << 60] {
+                let error = source.read(range).expect_err("beyond the end").to_string();
+                assert!(error.contains("the file has 100"), "{error}");
+            }
+        }
+    }
+
+    /// A file that was cut while it was read.
+    #[test]
+    fn a_file_that_changes_is_an_error() {
+        let mut file = Seekable::new(Cursor::new(vec![0; 100])).expect("a length");
+        file.file.get_mut().get_mut().truncate(50);
+        assert!(file.read(0..50).is_ok());
+        let error = file.read(40..60).expect_err("gone").to_string();
+        assert!(error.contains("bytes 40 to 60") && !error.contains('\n'), "{error}");
+        // the size is that of the beginning, so nothing is allocated for what never was
+        assert!(file.read(0..u64::MAX).is_err());
+    }
+}
