@@ -103,16 +103,37 @@ pub struct InForce {
 /// Where the model stands.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Model {
-    /// `since`: when it began, milliseconds on the page's clock.
-    Loading {
-        job: JobId,
-        received: u64,
-        total: Option<u64>,
-        since: f64,
-        seconds_left: Option<f64>,
-    },
+    Loading { job: JobId, received: u64, total: Option<u64>, pace: Pace, seconds_left: Option<f64> },
     Ready(Rc<ModelInfo>),
     Failed(String),
+}
+
+/// How fast bytes come of late: what was there already of an earlier visit, and how fast it once was, say nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Pace {
+    /// The page's clock, and the bytes that there were: at the beginning of this window and of the one before.
+    marks: [(f64, u64); 2],
+}
+
+impl Pace {
+    /// Milliseconds of a window.
+    const WINDOW: f64 = 3000.0;
+
+    fn from(now: f64) -> Self {
+        Self { marks: [(now, 0); 2] }
+    }
+
+    fn bytes_per_second(&mut self, now: f64, received: u64) -> Option<f64> {
+        if received < self.marks[1].1 {
+            self.marks = [(now, received); 2];
+        }
+        let [(then, had), _] = self.marks;
+        if now - self.marks[1].0 > Self::WINDOW {
+            self.marks = [self.marks[1], (now, received)];
+        }
+        let (seconds, bytes) = ((now - then) / 1000.0, received.saturating_sub(had));
+        (seconds > 0.5 && bytes > 0).then(|| bytes as f64 / seconds)
+    }
 }
 
 /// Where the worker stands.
@@ -259,7 +280,13 @@ impl Default for State {
             in_force: None,
             setup_error: None,
             notes: Rc::new([]),
-            model: Model::Loading { job: JobId(0), received: 0, total: None, since: 0.0, seconds_left: None },
+            model: Model::Loading {
+                job: JobId(0),
+                received: 0,
+                total: None,
+                pace: Pace::default(),
+                seconds_left: None,
+            },
             offered: Rc::new([]),
             wanted_model: None,
             pictures: Vec::new(),
@@ -548,7 +575,7 @@ impl State {
         if let Model::Ready(info) = &self.model {
             self.fallback = Some(info.clone());
         }
-        self.model = Model::Loading { job, received: 0, total: None, since: now, seconds_left: None };
+        self.model = Model::Loading { job, received: 0, total: None, pace: Pace::from(now), seconds_left: None };
         self.expect_answer(job, Asked::Load);
         effects.push(match (&self.model_file, &self.model_address) {
             (Some(name), _) => Effect::LoadFile { job, name: name.clone() },
@@ -840,14 +867,13 @@ impl State {
         match event {
             Event::Manifest { models, .. } => self.offered = models.into(),
             Event::Loading { job, received, total } => {
-                if let Model::Loading { job: mine, since, .. } = self.model
+                if let Model::Loading { job: mine, mut pace, .. } = self.model
                     && mine == job
                 {
-                    let seconds = (now - since) / 1000.0;
-                    let seconds_left = total
-                        .filter(|t| received > 0 && *t >= received && seconds > 0.5)
-                        .map(|t| seconds * (t - received) as f64 / received as f64);
-                    self.model = Model::Loading { job, received, total, since, seconds_left };
+                    let rate = pace.bytes_per_second(now, received);
+                    let seconds_left =
+                        total.filter(|t| *t >= received).zip(rate).map(|(t, rate)| (t - received) as f64 / rate);
+                    self.model = Model::Loading { job, received, total, pace, seconds_left };
                 }
             }
             Event::Ready { job, model } => {
@@ -1090,7 +1116,8 @@ impl State {
         } else {
             self.say(format!("The worker stopped ({how}) and is started again."));
             self.worker = Worker::Starting;
-            self.model = Model::Loading { job: JobId(0), received: 0, total: None, since: 0.0, seconds_left: None };
+            self.model =
+                Model::Loading { job: JobId(0), received: 0, total: None, pace: Pace::default(), seconds_left: None };
             effects.push(Effect::Respawn);
         }
     }

@@ -523,6 +523,60 @@ fn loading_estimates_the_time_left() {
     assert!(matches!(&effects[..], [Effect::Ask(Request::Load { model: None, .. })]));
 }
 
+/// What an earlier visit left comes at once, and says nothing about the network.
+#[test]
+fn a_download_that_is_gone_on_with_estimates_by_what_comes_now() {
+    let mut b = Bench::default();
+    b.act(Action::WorkerAlive);
+    let left = |b: &Bench| match b.state.model {
+        Model::Loading { seconds_left, .. } => seconds_left,
+        _ => panic!("{:?}", b.state.model),
+    };
+    for second in 0..20 {
+        b.now = 1000.0 * f64::from(second);
+        let received = 900_000 + 1000 * second as u64;
+        b.event(Event::Loading { job: b.last_job(), received, total: Some(1_000_000) });
+    }
+    let seconds = left(&b).expect("bytes come");
+    assert!((seconds - 81.0).abs() < 3.0, "{seconds}");
+    // begun anew
+    b.event(Event::Loading { job: b.last_job(), received: 0, total: Some(1_000_000) });
+    assert_eq!(left(&b), None);
+}
+
+#[test]
+fn a_paused_download_is_no_trouble() {
+    let far = ModelEntry { id: "far".into(), address: Some("https://hub/far".into()), ..info("far").entry };
+    let mut b = Bench::ready();
+    b.event(Event::Manifest { job: b.last_job(), models: vec![info("mini").entry, far.clone()] });
+    b.act(Action::LoadModel(Some("far".into())));
+    assert!(b.state.is_downloading());
+    b.event(Event::LoadFailed { job: b.last_job(), message: "paused.".into(), paused: true });
+    assert!(b.state.notices.is_empty() && !b.state.is_downloading());
+    assert_eq!(b.state.ready().map(|m| m.entry.id.as_str()), Some("mini"));
+    // before there is any model, the standard one comes instead
+    let mut b = Bench::default();
+    b.act(Action::OpenLink("model=far".into()));
+    b.act(Action::WorkerAlive);
+    b.event(Event::Manifest { job: b.last_job(), models: vec![info("mini").entry, far] });
+    let effects = b.event(Event::LoadFailed { job: b.last_job(), message: "paused.".into(), paused: true });
+    assert!(matches!(&effects[..], [Effect::Ask(Request::Load { model: None, .. })]));
+}
+
+#[test]
+fn an_address_is_asked_for_until_its_model_is_kept() {
+    let mut b = Bench::ready();
+    let effects = b.act(Action::FetchModel("a/b".into()));
+    assert!(matches!(&effects[..], [Effect::Ask(Request::LoadAddress { address, .. })] if address == "a/b"));
+    assert!(b.state.is_downloading());
+    let mut model = info("own-1");
+    model.entry.kept = true;
+    b.event(Event::Ready { job: b.last_job(), model });
+    b.act(Action::WorkerDied("lost".into()));
+    let effects = b.act(Action::WorkerAlive);
+    assert!(matches!(&effects[..], [Effect::Ask(Request::Load { model: Some(id), .. })] if id == "own-1"));
+}
+
 #[test]
 fn what_is_taken_away_has_the_command_lines_keys() {
     let mut b = Bench::ready();

@@ -70,8 +70,9 @@ export async function host(t, options = {}) {
 export const asked = (server, count) => server.requests.slice(count).filter((path) => !path.endsWith("/icon.svg"));
 
 /// Opens `url` as a new visitor and gives the visit to `body`; afterwards checks what must hold after any visit.
-/// `context` are Playwright's context options; `allowed` lists patterns of console errors that the test provokes.
-export async function visit(browser, url, { context: options = {}, allowed = [], ready = true } = {}, body) {
+/// `context` are Playwright's context options; `allowed` lists patterns of console errors that the test provokes, `abroad` other hosts
+/// that are asked for models because the visitor wants it.
+export async function visit(browser, url, { context: options = {}, allowed = [], abroad = [], ready = true } = {}, body) {
   const context = await browser.newContext({ viewport: { width: 1400, height: 900 }, acceptDownloads: true, ...options });
   const page = await context.newPage();
   page.setDefaultTimeout(PATIENCE);
@@ -79,7 +80,7 @@ export async function visit(browser, url, { context: options = {}, allowed = [],
   const origin = new URL(url).origin;
   const watch = (request) => {
     const target = new URL(request.url());
-    if (!["data:", "blob:", "about:"].includes(target.protocol) && target.origin !== origin) seen.foreign.push(request.url());
+    if (!["data:", "blob:", "about:"].includes(target.protocol) && target.origin !== origin && !abroad.includes(target.origin)) seen.foreign.push(request.url());
   };
   context.on("request", watch);
   page.on("pageerror", (error) => seen.errors.push(`page error: ${error.message}`));
