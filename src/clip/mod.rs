@@ -240,19 +240,20 @@ pub fn gguf_additions(
     Ok(additions)
 }
 
-/// Any usable model file as our GGUF in 8 bits; one that is so already is given back as it is. Page and command line both compute in
-/// 8 bits with this, so that a file has the same scores in both.
+/// Whether the checkpoint is our GGUF in 8 bits, complete in itself, which need not be made from it.
+pub fn is_own(checkpoint: &Checkpoint) -> bool {
+    let rounded = checkpoint.tensors().values().any(|t| t.dtype == DType::Q8_0);
+    rounded && checkpoint.metadata.contains_key(lexicon::MERGES_KEY)
+}
+
+/// Any usable model file as our GGUF in 8 bits, piece by piece, unless it is one ([`is_own`]). Page and command line both compute in 8 bits with
+/// this, so that a file has the same scores in both.
 ///
 /// # Errors
 /// When the checkpoint holds no usable CLIP.
-pub fn own_file(checkpoint: Checkpoint, sidecars: &Sidecars) -> Result<Vec<u8>, ClipError> {
-    let rounded = checkpoint.tensors().values().any(|t| t.dtype == DType::Q8_0);
-    if rounded && checkpoint.metadata.contains_key(lexicon::MERGES_KEY) {
-        let file = checkpoint.source();
-        return Ok(file.read(0..file.size())?.into_owned());
-    }
-    let additions = gguf_additions(&checkpoint, sidecars, true)?;
-    Ok(convert::to_gguf(&checkpoint, additions, convert::Quant::Q8)?)
+pub fn own_file<'a>(checkpoint: &'a Checkpoint, sidecars: &Sidecars) -> Result<convert::Conversion<'a>, ClipError> {
+    let additions = gguf_additions(checkpoint, sidecars, true)?;
+    Ok(convert::Conversion::new(checkpoint, additions, convert::Quant::Q8)?)
 }
 
 /// The merge rules that a GGUF of ours carries.

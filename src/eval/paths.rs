@@ -189,13 +189,48 @@ pub fn read(path: &Path) -> Result<Vec<u8>, String> {
 /// # Errors
 /// When it cannot be written; nothing is left beside it then.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut name = path.file_name().ok_or(io::ErrorKind::IsADirectory)?.to_os_string();
-    name.push(format!(".{}.partial", process::id()));
-    let partial = path.with_file_name(name);
-    fs::write(&partial, bytes).and_then(|()| fs::rename(&partial, path)).inspect_err(|_| {
-        // It may not even exist; the first error is the one to tell.
-        let _ = fs::remove_file(&partial);
-    })
+    let partial = Partial::beside(path)?;
+    fs::write(partial.path(), bytes)?;
+    partial.keep()
+}
+
+/// A file that is being written under another name beside the one it is to have; it goes unless it is kept.
+#[derive(Debug)]
+pub struct Partial {
+    path: PathBuf,
+    whole: PathBuf,
+}
+
+impl Partial {
+    /// What is to be the file `path`; there is none yet.
+    ///
+    /// # Errors
+    /// When the path names no file.
+    pub fn beside(path: &Path) -> io::Result<Self> {
+        let mut name = path.file_name().ok_or(io::ErrorKind::IsADirectory)?.to_os_string();
+        name.push(format!(".{}.partial", process::id()));
+        Ok(Self { path: path.with_file_name(name), whole: path.into() })
+    }
+
+    /// Where to write.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Gives the file its name.
+    ///
+    /// # Errors
+    /// When it cannot have it; it goes then.
+    pub fn keep(self) -> io::Result<()> {
+        fs::rename(&self.path, &self.whole)
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        // there is none where it was kept, or never written
+        let _ = fs::remove_file(&self.path);
+    }
 }
 
 /// The system's reason without its number, lower case, so that it reads well after a path.

@@ -63,10 +63,15 @@ impl DType {
 
     /// The numbers in `bytes`; a rest that is no whole number or block is passed over.
     pub fn decode(self, bytes: &[u8]) -> Vec<f32> {
+        let mut values = Vec::with_capacity(bytes.len() / self.unit().1 * self.unit().0);
+        self.decode_into(bytes, &mut values);
+        values
+    }
+
+    /// [`DType::decode`] to the end of `values`.
+    pub fn decode_into(self, bytes: &[u8], values: &mut Vec<f32>) {
         let half = |b: &[u8]| f16::from_le_bytes([b[0], b[1]]).to_f32();
         let blocks = bytes.chunks_exact(self.unit().1);
-        let numbers = bytes.len() / self.unit().1 * self.unit().0;
-        let mut values = Vec::with_capacity(numbers);
         match self {
             DType::F32 => values.extend(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))),
             DType::F16 => values.extend(bytes.chunks_exact(2).map(half)),
@@ -95,7 +100,20 @@ impl DType {
                 values.extend(codes(&b[4..8], &b[8..]).map(|c| c * scale + least));
             }),
         }
-        values
+    }
+
+    /// Whether all numbers in `bytes` are finite, which is told without decoding them: by their exponents, and by those of blocks' scales.
+    pub fn is_finite(self, bytes: &[u8]) -> bool {
+        let half = |b: &[u8]| f16::from_le_bytes([b[0], b[1]]).to_bits() & 0x7c00 != 0x7c00;
+        match self {
+            DType::F32 => bytes.as_chunks::<4>().0.iter().fold(true, |all, b| all & f32::from_le_bytes(*b).is_finite()),
+            DType::F16 => bytes.as_chunks::<2>().0.iter().fold(true, |all, b| all & half(b)),
+            DType::Bf16 => {
+                bytes.as_chunks::<2>().0.iter().fold(true, |all, b| all & (u16::from_le_bytes(*b) & 0x7f80 != 0x7f80))
+            }
+            DType::Q4_0 | DType::Q5_0 | DType::Q8_0 => bytes.chunks_exact(self.unit().1).all(half),
+            DType::Q4_1 | DType::Q5_1 => bytes.chunks_exact(self.unit().1).all(|b| half(b) && half(&b[2..])),
+        }
     }
 
     /// Stores the numbers.
@@ -198,6 +216,24 @@ mod tests {
         assert_eq!(decode(DType::Q4_1, &[&scale, &least, &nibbles]), [-1.0, -0.5, 6.5, 6.5, -1.0]);
         assert_eq!(decode(DType::Q5_0, &[&scale, &fifth, &nibbles]), [0.0, -7.5, -0.5, -0.5, 0.0]);
         assert_eq!(decode(DType::Q5_1, &[&scale, &least, &fifth, &nibbles]), [7.0, -0.5, 6.5, 6.5, 7.0]);
+    }
+
+    #[test]
+    fn what_is_not_finite_is_seen() {
+        use DType::*;
+        for dtype in [F32, F16, Bf16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0] {
+            let bytes = vec![0x11; 4 * dtype.unit().1];
+            assert!(dtype.is_finite(&bytes));
+            // every pattern of a number's, a scale's and a least number's two upper bytes
+            for at in [dtype.unit().1, dtype.unit().1 + 2] {
+                for pattern in 0..=u16::MAX {
+                    let mut bytes = bytes.clone();
+                    bytes[at..at + 2].copy_from_slice(&pattern.to_le_bytes());
+                    let truth = dtype.decode(&bytes).iter().all(|v| v.is_finite());
+                    assert_eq!(dtype.is_finite(&bytes), truth, "{} {pattern:x}", dtype.name());
+                }
+            }
+        }
     }
 
     #[test]

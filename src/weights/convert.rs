@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 
 use super::blocks::encode_q8_0_rows;
-use super::gguf::{self, OutTensor};
-use super::{Checkpoint, DType, Value, WeightsError};
+use super::gguf::{self, OutHeader};
+use super::source::unreadable;
+use super::{Checkpoint, DType, PIECE, Value, WeightsError, count};
 
 /// How linear weights are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,49 +26,157 @@ pub struct Additions {
     pub tensors: Vec<(String, Vec<usize>, Vec<f32>)>,
 }
 
-/// Writes `checkpoint` as GGUF with `additions`.
+/// A checkpoint as GGUF with additions, made piece by piece: an iterator over the file's bytes, of which no more than a few megabytes are in
+/// memory at a time, whatever the size of the source. After an error it ends.
 ///
-/// Linear and patch weights are stored as `quant` says; embedding tables as f16; everything else, which is small, and exact parts as f32.
+/// Linear and patch weights are stored as `quant` says; embedding tables as f16; everything else, which is small, and exact parts as f32. The
+/// image tower's tensors come first: the beginning of the file is enough to see with.
+pub struct Conversion<'a> {
+    checkpoint: &'a Checkpoint,
+    header: Option<Vec<u8>>,
+    tensors: Vec<OutHeader>,
+    /// Those that are not the checkpoint's.
+    added: BTreeMap<String, Vec<f32>>,
+    size: u64,
+    written: u64,
+    /// The tensor that is written, and how many of its numbers are.
+    tensor: usize,
+    number: usize,
+}
+
+impl<'a> Conversion<'a> {
+    /// Of `checkpoint`, of which nothing is read yet.
+    ///
+    /// # Errors
+    /// When an addition has a tensor's name.
+    pub fn new(checkpoint: &'a Checkpoint, additions: Additions, quant: Quant) -> Result<Self, WeightsError> {
+        let mut keys = checkpoint.metadata.clone();
+        keys.extend(additions.keys);
+        let own = checkpoint.tensors().iter().map(|(name, info)| {
+            // a convolution's kernel is a matrix: one row an output channel
+            let shape = match info.shape[..] {
+                [n, c, h, w] => vec![n, c.saturating_mul(h).saturating_mul(w)],
+                _ => info.shape.clone(),
+            };
+            OutHeader { name: name.clone(), dtype: stored_as(name, &shape, quant), shape }
+        });
+        let mut tensors: Vec<_> = own.collect();
+        let mut added = BTreeMap::new();
+        for (name, shape, values) in additions.tensors {
+            tensors.push(OutHeader { name: name.clone(), shape, dtype: DType::F32 });
+            if checkpoint.shape(&name).is_some() || added.insert(name.clone(), values).is_some() {
+                return Err(super::malformed("GGUF", "tensors", "each name once", format!("{name} twice")));
+            }
+        }
+        // stable: by name within a tower, additions last
+        tensors.sort_by_key(|t| !is_of_image_tower(&t.name));
+        let header = gguf::header(&keys, &tensors);
+        let size = tensors.iter().fold(header.len() as u64, |at, t| at + gguf::padding(at) as u64 + t.bytes());
+        Ok(Self { checkpoint, header: Some(header), tensors, added, size, written: 0, tensor: 0, number: 0 })
+    }
+
+    /// Bytes of the whole file.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The whole file, or what is left of it, in memory.
+    ///
+    /// # Errors
+    /// When a tensor cannot be read or holds NaN or infinity, or the file does not fit into memory.
+    pub fn into_bytes(self) -> Result<Vec<u8>, WeightsError> {
+        let mut out = Vec::new();
+        let size = 0..self.size - self.written;
+        if !usize::try_from(size.end).is_ok_and(|size| out.try_reserve_exact(size).is_ok()) {
+            return Err(unreadable(&size, "they do not fit into memory"));
+        }
+        for piece in self {
+            out.extend_from_slice(&piece?);
+        }
+        Ok(out)
+    }
+
+    /// The next piece of the present tensor.
+    fn piece(&mut self) -> Result<Vec<u8>, WeightsError> {
+        let out = &self.tensors[self.tensor];
+        let count = count(&out.shape).unwrap_or(0);
+        let row = out.shape.last().copied().unwrap_or(1);
+        let info = self.checkpoint.tensors().get(&out.name);
+        // whole rows, since a row has one scale; a transposed matrix at once, since its rows lie scattered
+        let most = match info {
+            Some(info) if info.transposed => count,
+            _ if out.dtype == DType::Q8_0 => (PIECE / row.max(1)).max(1) * row,
+            _ => PIECE,
+        };
+        let range = self.number..count.min(self.number + most);
+        let values = match (self.added.get(&out.name), info) {
+            (Some(values), _) => values[range.clone()].to_vec(),
+            (None, Some(info)) if info.transposed => self.checkpoint.f32(&out.name, &info.shape)?,
+            (None, Some(info)) => self.checkpoint.numbers(&out.name, info, range.clone())?,
+            (None, None) => Vec::new(),
+        };
+        if out.dtype != DType::F32 && values.iter().any(|v| v.abs() > 65_504.0) {
+            let got = values.iter().copied().fold(0f32, |a, v| if v.abs() > a.abs() { v } else { a });
+            let index = range.start + values.iter().position(|&v| v == got).unwrap_or(0);
+            return Err(WeightsError::NotFinite { name: format!("{} (in f16)", out.name), index, got });
+        }
+        let bytes = if out.dtype == DType::Q8_0 { encode_q8_0_rows(&values, row) } else { out.dtype.encode(&values) };
+        self.number = range.end;
+        if self.number == count {
+            (self.tensor, self.number) = (self.tensor + 1, 0);
+        }
+        Ok(bytes)
+    }
+}
+
+impl Iterator for Conversion<'_> {
+    type Item = Result<Vec<u8>, WeightsError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let bytes = match self.header.take() {
+            Some(header) => Ok(header),
+            None if self.tensor == self.tensors.len() => return None,
+            None => {
+                let padding = if self.number == 0 { gguf::padding(self.written) } else { 0 };
+                self.piece().map(|piece| if padding > 0 { [vec![0; padding], piece].concat() } else { piece })
+            }
+        };
+        match &bytes {
+            Ok(bytes) => self.written += bytes.len() as u64,
+            Err(_) => self.tensor = self.tensors.len(),
+        }
+        Some(bytes)
+    }
+}
+
+fn stored_as(name: &str, shape: &[usize], quant: Quant) -> DType {
+    let row = shape.last().copied().unwrap_or(1);
+    if shape.len() < 2 || name.contains(".exact_") {
+        DType::F32
+    } else if name.contains("token_embedding") || name.contains("position_embedding") {
+        DType::F16
+    } else if quant == Quant::Q8 && DType::Q8_0.bytes_for(row).is_some() {
+        DType::Q8_0
+    } else {
+        DType::F16
+    }
+}
+
+fn is_of_image_tower(name: &str) -> bool {
+    name.starts_with("vision_model.") || name.starts_with("visual_projection.")
+}
+
+/// The whole file of a [`Conversion`].
 ///
 /// # Errors
-/// When a tensor cannot be read or holds NaN or infinity.
+/// As [`Conversion::into_bytes`].
 pub fn to_gguf(checkpoint: &Checkpoint, additions: Additions, quant: Quant) -> Result<Vec<u8>, WeightsError> {
-    let mut keys = checkpoint.metadata.clone();
-    keys.extend(additions.keys);
-    let mut tensors = Vec::new();
-    for (name, info) in checkpoint.tensors() {
-        // a convolution's kernel is a matrix: one row an output channel
-        let shape = match info.shape[..] {
-            [n, c, h, w] => vec![n, c * h * w],
-            _ => info.shape.clone(),
-        };
-        let values = checkpoint.f32(name, &info.shape)?;
-        let row = shape.last().copied().unwrap_or(1);
-        let dtype = if shape.len() < 2 || name.contains(".exact_") {
-            DType::F32
-        } else if name.contains("token_embedding") || name.contains("position_embedding") {
-            DType::F16
-        } else if quant == Quant::Q8 && DType::Q8_0.bytes_for(row).is_some() {
-            DType::Q8_0
-        } else {
-            DType::F16
-        };
-        if dtype != DType::F32 && values.iter().any(|v| v.abs() > 65_504.0) {
-            let got = values.iter().copied().fold(0f32, |a, v| if v.abs() > a.abs() { v } else { a });
-            let index = values.iter().position(|&v| v == got).unwrap_or(0);
-            return Err(WeightsError::NotFinite { name: format!("{name} (in f16)"), index, got });
-        }
-        let bytes = if dtype == DType::Q8_0 { encode_q8_0_rows(&values, row) } else { dtype.encode(&values) };
-        tensors.push(OutTensor { name: name.clone(), shape, dtype, bytes });
-    }
-    for (name, shape, values) in additions.tensors {
-        tensors.push(OutTensor { name, shape, dtype: DType::F32, bytes: DType::F32.encode(&values) });
-    }
-    Ok(gguf::write(&keys, &tensors))
+    Conversion::new(checkpoint, additions, quant)?.into_bytes()
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::gguf::OutTensor;
     use super::*;
 
     #[test]
@@ -106,6 +215,52 @@ mod tests {
         for (a, b) in to.f32("conv", &[2, 3, 4, 8]).expect("conv").iter().zip(&matrix) {
             assert!((a - b).abs() < 0.05, "{a} {b}");
         }
+    }
+
+    /// Piece by piece comes what is written in one go; the image tower first.
+    #[test]
+    fn pieces_make_the_file() {
+        let numbers = |count: usize| (0..count).map(|i| (i * 7919 % 1013) as f32 / 64.0 - 8.0).collect::<Vec<f32>>();
+        let (rows, row) = (PIECE / 4096 + 3, 4096);
+        let shapes = [
+            ("visual_projection.weight", vec![3, 64]),
+            ("vision_model.large.weight", vec![rows, row]),
+            ("vision_model.odd", vec![PIECE + 5]),
+            ("vision_model.none", vec![0, 64]),
+            ("text_model.embeddings.token_embedding.weight", vec![rows, row]),
+            ("text_model.odd.weight", vec![rows, 33]),
+            ("logit_scale", vec![]),
+        ];
+        let out = |(name, shape): &(&str, Vec<usize>), dtype: DType| {
+            let values = numbers(shape.iter().product());
+            let row = shape.last().copied().unwrap_or(1);
+            let bytes = if dtype == DType::Q8_0 { encode_q8_0_rows(&values, row) } else { dtype.encode(&values) };
+            OutTensor { name: name.to_string(), shape: shape.clone(), dtype, bytes }
+        };
+        let from: Vec<_> = shapes.iter().map(|t| out(t, DType::F32)).collect();
+        let from = Checkpoint::read(gguf::write(&BTreeMap::new(), &from)).expect("our own file");
+        let added = ("vision_model.large.weight.exact_inputs".to_string(), vec![1, PIECE + 1], numbers(PIECE + 1));
+        let keys = BTreeMap::from([("general.name".to_string(), Value::Text("x".into()))]);
+        let additions = Additions { keys: keys.clone(), tensors: vec![added] };
+        let conversion = Conversion::new(&from, additions, Quant::Q8).expect("names");
+        let size = conversion.size();
+        let pieces: Vec<_> = conversion.map(|piece| piece.expect("finite")).collect();
+        assert!(pieces.iter().all(|piece| piece.len() <= 4 * PIECE + 32), "pieces are small");
+        let tensors: Vec<_> = [
+            (&shapes[1], DType::Q8_0),
+            (&shapes[3], DType::Q8_0),
+            (&shapes[2], DType::F32),
+            (&shapes[0], DType::Q8_0),
+            (&("vision_model.large.weight.exact_inputs", vec![1, PIECE + 1]), DType::F32),
+            (&shapes[6], DType::F32),
+            (&shapes[4], DType::F16),
+            (&shapes[5], DType::F16),
+        ]
+        .map(|(t, dtype)| out(t, dtype))
+        .into();
+        let whole = gguf::write(&keys, &tensors);
+        assert!(pieces.concat() == whole, "the same bytes");
+        assert_eq!(size, whole.len() as u64);
     }
 
     #[test]

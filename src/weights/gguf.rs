@@ -301,8 +301,31 @@ pub struct OutTensor {
     pub bytes: Vec<u8>,
 }
 
-/// Writes a GGUF file, version 3, alignment 32.
-pub fn write(metadata: &BTreeMap<String, Value>, tensors: &[OutTensor]) -> Vec<u8> {
+/// A tensor that is to be written: what the header says of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OutHeader {
+    pub name: String,
+    /// Row-major; the last axis runs fastest.
+    pub shape: Vec<usize>,
+    pub dtype: DType,
+}
+
+impl OutHeader {
+    /// Bytes of its numbers.
+    ///
+    /// # Panics
+    /// When its rows are no whole blocks.
+    pub fn bytes(&self) -> u64 {
+        let row = self.shape.last().copied().unwrap_or(1);
+        let row_bytes = self.dtype.bytes_for(row).expect("rows are whole blocks") as u64;
+        // a shape that has a zero somewhere may have anything beside it
+        let rows = self.shape.iter().rev().skip(1);
+        if self.shape.contains(&0) { 0 } else { rows.fold(row_bytes, |bytes, &dim| bytes.saturating_mul(dim as u64)) }
+    }
+}
+
+/// Everything before the tensors of a GGUF file, version 3, alignment 32. The data of each tensor follows, each after [`padding`].
+pub fn header(metadata: &BTreeMap<String, Value>, tensors: &[OutHeader]) -> Vec<u8> {
     let mut out = MAGIC.to_vec();
     out.extend(3u32.to_le_bytes());
     out.extend((tensors.len() as u64).to_le_bytes());
@@ -320,10 +343,22 @@ pub fn write(metadata: &BTreeMap<String, Value>, tensors: &[OutTensor]) -> Vec<u
         }
         out.extend(dtype_code(t.dtype).to_le_bytes());
         out.extend(offset.to_le_bytes());
-        offset = (offset + t.bytes.len() as u64).next_multiple_of(DEFAULT_ALIGNMENT);
+        offset = (offset + t.bytes()).next_multiple_of(DEFAULT_ALIGNMENT);
     }
+    out
+}
+
+/// How many zeros stand between byte `at` and a tensor's data.
+pub fn padding(at: u64) -> usize {
+    (at.next_multiple_of(DEFAULT_ALIGNMENT) - at) as usize
+}
+
+/// Writes a whole file.
+pub fn write(metadata: &BTreeMap<String, Value>, tensors: &[OutTensor]) -> Vec<u8> {
+    let said = |t: &OutTensor| OutHeader { name: t.name.clone(), shape: t.shape.clone(), dtype: t.dtype };
+    let mut out = header(metadata, &tensors.iter().map(said).collect::<Vec<_>>());
     for t in tensors {
-        out.resize(out.len().next_multiple_of(DEFAULT_ALIGNMENT as usize), 0);
+        out.resize(out.len() + padding(out.len() as u64), 0);
         out.extend_from_slice(&t.bytes);
     }
     out

@@ -126,6 +126,12 @@ impl TensorInfo {
     pub fn bytes(&self) -> u64 {
         self.range.end - self.range.start
     }
+
+    /// Where some of its numbers lie, which begin and end with whole blocks.
+    fn bytes_of(&self, numbers: &Range<usize>) -> Range<u64> {
+        let at = |count| self.range.start + self.dtype.bytes_for(count).expect("whole blocks within the tensor") as u64;
+        at(numbers.start)..at(numbers.end)
+    }
 }
 
 /// The formats that are read.
@@ -155,6 +161,8 @@ pub struct Checkpoint {
     tensors: BTreeMap<String, TensorInfo>,
 }
 
+/// Numbers that are read at a time, or converted; whole blocks of all types.
+const PIECE: usize = 1 << 20;
 /// Bytes by which a format is told.
 const HEAD: u64 = 16;
 
@@ -258,20 +266,34 @@ impl Checkpoint {
     ///
     /// # Errors
     /// When it is missing, has another shape (a different split of the same trailing axes is accepted: a convolution may be
-    /// stored as a matrix), or holds NaN or infinity.
+    /// stored as a matrix), or holds NaN or infinity, or the file cannot be read.
     pub fn f32(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, WeightsError> {
         let info = self.checked(name, shape)?;
-        let stored = info.dtype.decode(&self.source.read(info.range.clone())?);
-        let values = match info.shape[..] {
+        let stored = self.numbers(name, info, 0..count(&info.shape).unwrap_or(0))?;
+        Ok(match info.shape[..] {
             [rows, columns] if info.transposed => {
                 (0..rows).flat_map(|r| (0..columns).map(move |c| c * rows + r)).map(|at| stored[at]).collect()
             }
             _ => stored,
-        };
-        match values.iter().position(|v| !v.is_finite()) {
-            Some(index) => Err(WeightsError::NotFinite { name: name.into(), index, got: values[index] }),
-            None => Ok(values),
+        })
+    }
+
+    /// Some of the tensor's numbers, in the order of the file; the range begins and ends with whole blocks.
+    fn numbers(&self, name: &str, info: &TensorInfo, range: Range<usize>) -> Result<Vec<f32>, WeightsError> {
+        let mut values = Vec::new();
+        if values.try_reserve_exact(range.len()).is_err() {
+            return Err(source::unreadable(&info.range, format!("{} numbers do not fit into memory", range.len())));
         }
+        // what lies in the file is in memory piece by piece only
+        for start in range.clone().step_by(PIECE) {
+            let piece = start..range.end.min(start + PIECE);
+            let bytes = self.source.read(info.bytes_of(&piece))?;
+            if !info.dtype.is_finite(&bytes) {
+                return Err(not_finite(name, start, &info.dtype.decode(&bytes)));
+            }
+            info.dtype.decode_into(&bytes, &mut values);
+        }
+        Ok(values)
     }
 
     /// A table of which single rows will be asked for: kept as stored.
@@ -279,12 +301,16 @@ impl Checkpoint {
     /// # Errors
     /// As [`Checkpoint::f32`].
     pub fn table(&self, name: &str, shape: [usize; 2]) -> Result<Table, WeightsError> {
-        let values = self.f32(name, &shape)?;
         let info = self.checked(name, &shape)?;
         if info.transposed {
-            return Ok(Table { width: shape[1], dtype: info.dtype, bytes: info.dtype.encode(&values) });
+            let bytes = info.dtype.encode(&self.f32(name, &shape)?);
+            return Ok(Table { width: shape[1], dtype: info.dtype, bytes });
         }
-        Ok(Table { width: shape[1], dtype: info.dtype, bytes: self.source.read(info.range.clone())?.into_owned() })
+        let bytes = self.source.read(info.range.clone())?.into_owned();
+        if !info.dtype.is_finite(&bytes) {
+            return Err(not_finite(name, 0, &info.dtype.decode(&bytes)));
+        }
+        Ok(Table { width: shape[1], dtype: info.dtype, bytes })
     }
 
     fn checked(&self, name: &str, shape: &[usize]) -> Result<&TensorInfo, WeightsError> {
@@ -328,6 +354,13 @@ fn check_overlap(format: &'static str, tensors: &BTreeMap<String, TensorInfo>) -
         }
     }
     Ok(())
+}
+
+/// The error for numbers, from number `start` of a tensor on, of which one is not finite.
+fn not_finite(name: &str, start: usize, values: &[f32]) -> WeightsError {
+    let index = values.iter().position(|v| !v.is_finite()).unwrap_or(0);
+    let got = values.get(index).copied().unwrap_or(f32::NAN);
+    WeightsError::NotFinite { name: name.into(), index: start + index, got }
 }
 
 /// How many numbers a shape holds; `None` when that is more than can be counted.

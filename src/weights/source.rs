@@ -78,6 +78,15 @@ impl<R: Read + Seek> Source for Seekable<R> {
     }
 }
 
+/// A whole file, piece by piece.
+pub fn pieces(file: &dyn Source) -> impl Iterator<Item = Result<Cow<'_, [u8]>, WeightsError>> {
+    /// As large as what a conversion gives at a time.
+    const PIECE: u64 = 4 << 20;
+
+    let size = file.size();
+    (0..size.div_ceil(PIECE)).map(move |i| file.read(i * PIECE..size.min((i + 1) * PIECE)))
+}
+
 /// Zeros for the bytes of a range.
 ///
 /// # Errors
@@ -117,6 +126,10 @@ mod tests {
             assert_eq!(source.size(), 100);
             assert_eq!(&*source.read(3..7).expect("within"), [3, 4, 5, 6]);
             assert!(source.read(100..100).expect("within").is_empty());
+            assert_eq!(
+                pieces(source).map(|piece| piece.expect("within").into_owned()).collect::<Vec<_>>().concat(),
+                bytes
+            );
             for range in [99..101, u64::MAX - 1..u64::MAX, 1 << 40..1 << 60] {
                 let error = source.read(range).expect_err("beyond the end").to_string();
                 assert!(error.contains("the file has 100"), "{error}");

@@ -8,6 +8,7 @@ use oddlens::clip::tokenizer::parse_merges;
 use oddlens::clip::{self, Clip, Sidecars};
 use oddlens::eval::paths::one_line;
 use oddlens::weights::manifest::embedded;
+use oddlens::weights::source::Seekable;
 use oddlens::weights::{Checkpoint, Format, Naming};
 use serde::Deserialize;
 
@@ -109,9 +110,13 @@ pub fn load_file(path: Option<&Path>, compute: Compute, activation: Option<Activ
     let mut sidecars = Neighbours::of(path, &checkpoint, activation).read()?;
     if compute == clip::Compute::Q8 {
         // as the page does, to the same scores
-        let own = clip::own_file(checkpoint, &sidecars).map_err(|error| wrong(&error))?;
-        sha256 = digest(&own);
-        (checkpoint, sidecars) = (Checkpoint::read(own).map_err(|error| wrong(&error))?, Sidecars::default());
+        if !clip::is_own(&checkpoint) {
+            let own = clip::own_file(&checkpoint, &sidecars).map_err(|error| wrong(&error))?;
+            let own = own.into_bytes().map_err(|error| wrong(&error))?;
+            sha256 = digest(&own);
+            checkpoint = Checkpoint::read(own).map_err(|error| wrong(&error))?;
+        }
+        sidecars = Sidecars::default();
     }
     let clip = Clip::new(&checkpoint, &sidecars, compute).map_err(|error| wrong(&error))?;
     let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
@@ -128,6 +133,16 @@ pub fn read(path: &Path) -> Result<(Checkpoint, String), Failure> {
     let digest = digest(&bytes);
     let checkpoint = Checkpoint::read(bytes).map_err(|error| wrong(error.to_string()))?;
     Ok((checkpoint, digest))
+}
+
+/// As [`read`], without a checksum: only what is asked for is ever in memory.
+///
+/// # Errors
+/// As there.
+pub fn open(path: &Path) -> Result<Checkpoint, Failure> {
+    let wrong = |message: String| Failure::Usage(format!("model {}: {message}", path.display()));
+    let Ok(file) = fs::File::open(path).and_then(Seekable::new) else { return Ok(read(path)?.0) };
+    Checkpoint::open(file).map_err(|error| wrong(error.to_string()))
 }
 
 /// SHA-256 in lower-case hex.

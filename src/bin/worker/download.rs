@@ -20,6 +20,8 @@ use web_sys::{
     AbortController, AbortSignal, File, ReadableStreamDefaultReader, RequestInit, Response, WorkerGlobalScope,
 };
 
+use crate::fetch::PROGRESS_MILLIS;
+use crate::own_file::hex;
 use crate::store::{self, Begun, Partial};
 use crate::work::{pause, turn};
 
@@ -29,15 +31,13 @@ const STALL_MILLIS: u32 = 20_000;
 const BACKOFF_MILLIS: i32 = 1_000;
 /// Between two looks whether another tab has finished the same download.
 const OTHER_TAB_MILLIS: i32 = 500;
-/// Milliseconds between two words on progress.
-const PROGRESS_MILLIS: f64 = 40.0;
 /// Bytes that tell a file's format.
 const HEAD: usize = 16;
 
 /// The whole file.
 pub enum Held {
-    /// In this browser's store, under the name of a partial file.
-    Stored(File),
+    /// A file: one that a person picked, or in this browser's store under the name of a partial file, with its SHA-256.
+    Stored(File, Option<String>),
     /// Where there is no store, or no room in it.
     Memory(Vec<u8>),
     /// Another tab has loaded the model meanwhile.
@@ -218,10 +218,12 @@ pub async fn file(
         String::new()
     };
     match (whole, held) {
-        (Ok(()), Some(bytes)) => Ok(Held::Memory(bytes)),
-        (Ok(()), None) => store::file(&name).await.map(Held::Stored).map_err(Ended::Failed),
+        (Ok(_), Some(bytes)) => Ok(Held::Memory(bytes)),
+        (Ok(sha256), None) => {
+            store::file(&name).await.map(|file| Held::Stored(file, Some(sha256))).map_err(Ended::Failed)
+        }
         (Err(Trouble::Useless(why) | Trouble::Fatal(why)), _) => {
-            store::forget(&entry.id).await;
+            store::give_up(&entry.id).await;
             Err(Ended::Failed(why))
         }
         (Err(Trouble::Cut(_)), _) if signal.is_some_and(AbortSignal::aborted) => {
@@ -282,7 +284,8 @@ impl Download<'_> {
         Ok(())
     }
 
-    async fn run(&mut self) -> Result<(), Trouble> {
+    /// All of it; gives its SHA-256.
+    async fn run(&mut self) -> Result<String, Trouble> {
         self.tell(true);
         // broken off without one byte more than before
         let mut in_vain = 0;
@@ -301,13 +304,13 @@ impl Download<'_> {
             }
         }
         self.tell(true);
-        let got: String = self.hash.clone().finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let got = hex(self.hash.clone().finalize());
         let promised = Some(self.entry.sha256.clone()).filter(|s| !s.is_empty());
         match promised.or(self.declared.clone()) {
             Some(expected) if !expected.eq_ignore_ascii_case(&got) => {
                 Err(Trouble::Useless(format!("expected SHA-256 {expected}, got {got}; nothing of it is kept")))
             }
-            _ => Ok(()),
+            _ => Ok(got),
         }
     }
 

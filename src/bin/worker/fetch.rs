@@ -12,7 +12,7 @@ use crate::blob::BlobSource;
 use crate::store;
 
 /// Milliseconds between two words on progress.
-const PROGRESS_MILLIS: f64 = 40.0;
+pub const PROGRESS_MILLIS: f64 = 40.0;
 
 fn scope() -> WorkerGlobalScope {
     js_sys::global().unchecked_into()

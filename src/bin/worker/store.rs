@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{
-    Blob, File, FileSystemDirectoryHandle, FileSystemFileHandle, FileSystemGetDirectoryOptions,
-    FileSystemGetFileOptions, FileSystemReadWriteOptions, FileSystemSyncAccessHandle, WorkerGlobalScope,
+    File, FileSystemDirectoryHandle, FileSystemFileHandle, FileSystemGetDirectoryOptions, FileSystemGetFileOptions,
+    FileSystemReadWriteOptions, FileSystemSyncAccessHandle, WorkerGlobalScope,
 };
 
 use crate::work::pause;
@@ -146,6 +146,87 @@ impl Drop for Partial {
     }
 }
 
+/// How files begin that are being written; those that are not in the list were given up.
+const INCOMING: &str = "incoming-";
+
+/// A model that comes piece by piece. It must be ended with [`Incoming::whole`] or [`Incoming::discard`].
+pub struct Incoming {
+    name: String,
+    file: Partial,
+}
+
+impl Incoming {
+    /// An empty file; what was given up before, by a tab that was closed, goes.
+    ///
+    /// # Errors
+    /// When there is no store.
+    pub async fn begin() -> Result<Self, String> {
+        let folder = folder().await?;
+        let kept = list().await;
+        for name in names(&folder).await {
+            // one that another tab is writing is locked, and stays
+            if name.starts_with(INCOMING) && !kept.iter().any(|m| m.file == name) {
+                let _ = promise(folder.remove_entry(&name)).await;
+            }
+        }
+        let name = format!("{INCOMING}{}-{}.gguf", js_sys::Date::now(), (js_sys::Math::random() * 1e9) as u32);
+        let file = Partial::open(&name).await?.ok_or("a new file cannot be opened")?;
+        Ok(Self { name, file })
+    }
+
+    /// Its name in the store.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Writes what comes next.
+    ///
+    /// # Errors
+    /// When there is no room.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), String> {
+        // copies: browsers write nothing from memory that threads share
+        bytes.chunks(PORTION).try_for_each(|portion| self.file.append(&Uint8Array::from(portion)))
+    }
+
+    /// Ends it, to be read and, with [`keep`], to be kept.
+    ///
+    /// # Errors
+    /// When it cannot be ended; nothing is left of it then.
+    pub async fn whole(self) -> Result<File, String> {
+        let Self { name, file: written } = self;
+        let flushed = written.flush();
+        drop(written);
+        let whole = match flushed {
+            Ok(()) => file(&name).await,
+            Err(e) => Err(e),
+        };
+        if whole.is_err() {
+            remove(&name).await;
+        }
+        whole
+    }
+
+    /// Gives it up.
+    pub async fn discard(self) {
+        drop(self.file);
+        remove(&self.name).await;
+    }
+}
+
+/// The files of a folder; as many as can be told.
+async fn names(folder: &FileSystemDirectoryHandle) -> Vec<String> {
+    let keys = folder.keys();
+    let mut names = Vec::new();
+    while let Ok(next) = keys.next() {
+        let Ok(step) = promise(next).await else { break };
+        match js_sys::Reflect::get(&step, &"value".into()).ok().and_then(|name| name.as_string()) {
+            Some(name) => names.push(name),
+            None => break,
+        }
+    }
+    names
+}
+
 /// A download that was begun.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Begun {
@@ -179,16 +260,22 @@ pub async fn remember(begun: &Begun) -> Result<(), String> {
     write_list(&folder().await?, BEGUN, &all).await
 }
 
-/// Takes a download away, with what has come of it; one that is not there is gone already.
-pub async fn forget(id: &str) {
-    let Ok(folder) = folder().await else { return };
+/// Takes a download off the list: it is whole, or given up.
+pub async fn forget(id: &str) -> Option<Begun> {
     let all: Vec<Begun> = read_list(BEGUN).await;
-    let (gone, left): (Vec<_>, Vec<_>) = all.into_iter().partition(|b| b.entry.id == id);
-    for begun in &gone {
-        let _ = promise(folder.remove_entry(&partial_name(&begun.entry))).await;
-    }
-    if !gone.is_empty() {
+    let (mut gone, left): (Vec<_>, Vec<_>) = all.into_iter().partition(|b| b.entry.id == id);
+    if !gone.is_empty()
+        && let Ok(folder) = folder().await
+    {
         let _ = write_list(&folder, BEGUN, &left).await;
+    }
+    gone.pop()
+}
+
+/// The same, with what has come of it; one that is not there is gone already.
+pub async fn give_up(id: &str) {
+    if let Some(begun) = forget(id).await {
+        remove(&partial_name(&begun.entry)).await;
     }
 }
 
@@ -227,20 +314,26 @@ pub async fn open(entry: &ModelEntry) -> Result<File, String> {
     }
 }
 
-/// Keeps a model.
+/// Puts a model whose file is written into the list of those that are kept.
 ///
 /// # Errors
-/// When there is no store, or no room in it; nothing is left of it then.
-pub async fn keep(entry: &ModelEntry, bytes: &[u8]) -> Result<(), String> {
+/// When the list cannot be written.
+pub async fn keep(entry: &ModelEntry) -> Result<(), String> {
     let folder = folder().await?;
-    if let Err(e) = write(&folder, &entry.file, bytes).await {
-        let _ = promise(folder.remove_entry(&entry.file)).await;
-        return Err(e);
-    }
-    let mut all = list().await;
-    all.retain(|m| m.id != entry.id);
+    let (same, mut all): (Vec<_>, Vec<_>) = list().await.into_iter().partition(|m| m.id == entry.id);
     all.push(entry.clone());
-    write_list(&folder, LIST, &all).await
+    write_list(&folder, LIST, &all).await?;
+    for model in same.iter().filter(|m| m.file != entry.file) {
+        let _ = promise(folder.remove_entry(&model.file)).await;
+    }
+    Ok(())
+}
+
+/// Removes a file that is in no list.
+pub async fn remove(name: &str) {
+    if let Ok(folder) = folder().await {
+        let _ = promise(folder.remove_entry(name)).await;
+    }
 }
 
 /// Deletes a kept model; one that is not there is deleted already.
@@ -261,32 +354,4 @@ pub async fn delete(id: &str) -> Result<(), String> {
 async fn write_list<T: Serialize>(folder: &FileSystemDirectoryHandle, name: &str, all: &[T]) -> Result<(), String> {
     let text = serde_json::to_string(all).map_err(|e| e.to_string())?;
     write(folder, name, text.as_bytes()).await
-}
-
-/// Reads a file, portion by portion; `progress` hears how many bytes are there, and says whether to go on.
-///
-/// # Errors
-/// When it cannot be read, does not fit into memory, or `progress` says no.
-pub async fn read(file: &Blob, progress: &mut dyn FnMut(u64) -> bool) -> Result<Vec<u8>, String> {
-    let size = file.size();
-    let mut bytes = Vec::new();
-    // a file of more bytes than can be counted here saturates, and does not fit
-    bytes.try_reserve_exact(size as usize).map_err(|_| format!("{size} bytes do not fit into memory"))?;
-    while (bytes.len() as f64) < size {
-        if !progress(bytes.len() as u64) {
-            return Err("cancelled".into());
-        }
-        let (start, end) = (bytes.len() as f64, size.min((bytes.len() + PORTION) as f64));
-        let part = file.slice_with_f64_and_f64(start, end).map_err(|e| error_text(&e))?;
-        let buffer = promise(part.array_buffer()).await?;
-        let part = Uint8Array::new(&buffer);
-        if f64::from(part.length()) != end - start {
-            return Err("the file changed while it was read".into());
-        }
-        let from = bytes.len();
-        bytes.resize(from + part.length() as usize, 0);
-        part.copy_to(&mut bytes[from..]);
-    }
-    progress(bytes.len() as u64);
-    Ok(bytes)
 }

@@ -13,13 +13,14 @@ use oddlens::link::worker_side::{listen, post};
 use oddlens::link::{FromWorker, Received, ToWorker};
 use oddlens::protocol::{Decoder, Event, JobId, ModelEntry, Parcel, Pixels, Request, Stage};
 use oddlens::quant;
-use oddlens::weights::{Checkpoint, manifest};
-use sha2::{Digest, Sha256};
+use oddlens::weights::{Checkpoint, Source, manifest};
 use wasm_bindgen::JsCast;
 use wasm_bindgen_futures::spawn_local;
 use web_sys::{AbortController, AbortSignal, File, WorkerGlobalScope};
 
+use crate::blob::BlobSource;
 use crate::download::{self, Ended, Held};
+use crate::own_file::{self, OwnFile, Place};
 use crate::{browser_decoder, fetch, store, threads};
 
 struct Worker {
@@ -31,7 +32,7 @@ struct Worker {
 }
 
 /// Milliseconds on the worker's clock.
-fn now() -> f64 {
+pub fn now() -> f64 {
     js_sys::global().unchecked_into::<WorkerGlobalScope>().performance().map_or_else(js_sys::Date::now, |p| p.now())
 }
 
@@ -107,45 +108,6 @@ struct Origin {
 /// What completes a file of others, by name, beside it.
 const CONFIGURATIONS: [&str; 1] = ["config.json"];
 
-/// How a model is listed that is not in the manifest.
-fn unknown(id: String, name: String) -> ModelEntry {
-    ModelEntry {
-        file: format!("{id}.gguf"),
-        id,
-        name,
-        address: None,
-        parts: vec![],
-        bytes: 0,
-        sha256: String::new(),
-        threshold: 0.5,
-        threshold_source: "Where the texts for normal and odd fit equally well: nobody has measured a better one for this model. Set it by your own pictures.".into(),
-        can: "What it was trained for, as far as it is a CLIP: the file came from you.".into(),
-        cannot: "Nothing is known of its limits here.".into(),
-        memory_bytes: 0,
-        kept: true,
-        partial: 0,
-    }
-}
-
-/// A model at an address of the person's.
-fn entry_at(address: &str) -> ModelEntry {
-    let digest = hex(Sha256::digest(address));
-    let entry = unknown(format!("own-{}", &digest[..12]), manifest::name_of_address(address));
-    ModelEntry { address: Some(address.to_owned()), kept: false, ..entry }
-}
-
-/// How a file of ours is listed that was made of a person's own, or of one that is offered from afar.
-fn own_entry(name: &str, bytes: &[u8], listed: Option<ModelEntry>) -> ModelEntry {
-    let sha256 = hex(Sha256::digest(bytes));
-    let entry = listed.unwrap_or_else(|| unknown(format!("own-{}", &sha256[..12]), name.to_owned()));
-    let file = format!("{}.gguf", entry.id);
-    ModelEntry { file, bytes: bytes.len() as u64, sha256, kept: true, partial: 0, ..entry }
-}
-
-fn hex(digest: impl IntoIterator<Item = u8>) -> String {
-    digest.into_iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 impl Worker {
     async fn work(self: Rc<Self>) {
         loop {
@@ -167,7 +129,7 @@ impl Worker {
                 }
                 ToWorker::Ask(Request::LoadAddress { job, address }) => self.load_address(job, address).await,
                 ToWorker::Ask(Request::DeleteModel { job, model }) => {
-                    store::forget(&model).await;
+                    store::give_up(&model).await;
                     if let Err(why) = store::delete(&model).await {
                         web_sys::console::warn_1(&format!("the model could not be deleted: {why}").into());
                     }
@@ -238,7 +200,11 @@ impl Worker {
                 }
                 let origin = Origin { name: entry.name.clone(), listed: Some(entry.clone()), beside };
                 self.take(job, started, held, origin).await;
-                store::forget(&entry.id).await;
+                // what was converted, or is of no use, goes; what was kept as it came is in the list of models now
+                match store::list().await.iter().any(|kept| kept.file == store::partial_name(&entry)) {
+                    true => drop(store::forget(&entry.id).await),
+                    false => store::give_up(&entry.id).await,
+                }
                 let _ = fetch::offer(job, Some(&entry.id), None, &mut |event| tell(event.into())).await;
                 return;
             }
@@ -254,7 +220,7 @@ impl Worker {
         let started = now();
         let signal = self.begin_loading();
         match manifest::model_address(&address) {
-            Ok(address) => self.download(job, entry_at(&address), started, signal).await,
+            Ok(address) => self.download(job, own_file::at_address(&address), started, signal).await,
             Err(e) => tell(Event::LoadFailed { job, message: e.to_string(), paused: false }.into()),
         }
     }
@@ -269,7 +235,7 @@ impl Worker {
         };
         let text = |buffer| String::from_utf8_lossy(&Uint8Array::new(buffer).to_vec()).into_owned();
         let beside = beside.into_iter().map(|(name, buffer)| (name, text(buffer))).collect();
-        self.take(job, started, Held::Stored(file), Origin { name, listed: None, beside }).await;
+        self.take(job, started, Held::Stored(file, None), Origin { name, listed: None, beside }).await;
     }
 
     /// Converts a file where it is not ours, keeps it for later visits, and loads it.
@@ -278,19 +244,19 @@ impl Worker {
         let going = || !controller.as_ref().is_some_and(|c| c.signal().aborted());
         let Origin { name, listed, beside } = origin;
         let prepared = async {
-            let bytes = match held {
-                Held::Memory(bytes) => bytes,
+            let (source, downloaded): (Box<dyn Source>, _) = match held {
+                Held::Memory(bytes) => (Box::new(bytes), None),
+                Held::Stored(file, sha256) => (Box::new(BlobSource::new(file.into())?), sha256),
                 Held::Elsewhere => return Err("it is loaded by another tab".into()),
-                Held::Stored(file) => {
-                    let total = Some(file.size() as u64);
-                    store::read(&file, &mut |received| {
-                        tell(Event::Loading { job, received, total }.into());
-                        going()
-                    })
-                    .await?
-                }
             };
-            let checkpoint = Checkpoint::read(bytes).map_err(|e| e.to_string())?;
+            let total = source.size();
+            let mut progress = |share: f64| {
+                let received = (share * total as f64) as u64;
+                tell(Event::Loading { job, received, total: Some(total) }.into());
+                going()
+            };
+            progress(0.0);
+            let checkpoint = Checkpoint::open(source).map_err(|e| e.to_string())?;
             let mut sidecars = Sidecars::default();
             for (name, text) in beside {
                 match name.as_str() {
@@ -302,33 +268,49 @@ impl Worker {
             if sidecars.merges.is_none() && !checkpoint.metadata.contains_key(MERGES_KEY) {
                 sidecars.merges = self.merges().await;
             }
-            clip::own_file(checkpoint, &sidecars).map_err(|e| e.to_string())
+            if let (true, Some(sha256), Some(entry)) = (clip::is_own(&checkpoint), downloaded, &listed) {
+                // it lies in the store as it shall stay
+                let name = store::partial_name(entry);
+                let file = BlobSource::new(store::file(&name).await?.into())?;
+                return Ok(OwnFile { place: Place::Store(name, file), bytes: total, sha256 });
+            }
+            own_file::make(&checkpoint, &sidecars, &mut progress).await
         };
-        let prepared: Result<Vec<u8>, String> = prepared.await;
+        let prepared: Result<OwnFile, String> = prepared.await;
         self.loading.replace(None);
-        let bytes = match prepared {
-            Ok(bytes) => bytes,
+        let own = match prepared {
+            Ok(own) => own,
             Err(why) => {
                 let message = format!("{name}: {why}");
                 return tell(Event::LoadFailed { job, message, paused: false }.into());
             }
         };
-        let entry = own_entry(&name, &bytes, listed);
-        // a copy for the store: the engine takes the bytes apart
-        let kept = store::keep(&entry, &bytes).await;
+        let (file, source, kept): (_, Box<dyn Source>, _) = match own.place {
+            Place::Store(file, source) => (file, Box::new(source), Ok(())),
+            Place::Memory(bytes, why) => (String::new(), Box::new(bytes), Err(why)),
+        };
+        let entry = listed.unwrap_or_else(|| own_file::unknown(&own.sha256, &name));
+        let entry = ModelEntry { file, bytes: own.bytes, sha256: own.sha256, kept: true, partial: 0, ..entry };
+        let kept = match kept {
+            Ok(()) => store::keep(&entry).await,
+            Err(why) => Err(why),
+        };
         let entry = ModelEntry { kept: kept.is_ok(), ..entry };
         if threads::are_worth_it(entry.bytes) {
             threads::gather().await;
         }
         let mut ready = false;
-        self.engine.borrow_mut().load(job, entry.clone(), bytes, started, &mut |parcel| {
+        self.engine.borrow_mut().load(job, entry.clone(), source, started, &mut |parcel| {
             ready |= matches!(parcel.message, Event::Ready { .. });
             tell(parcel);
         });
         if !ready {
             let _ = store::delete(&entry.id).await;
-        } else if let Err(why) = kept {
+        } else if let Err(why) = &kept {
             web_sys::console::warn_1(&format!("the model is not kept for later: {why}").into());
+        }
+        if kept.is_err() && !entry.file.is_empty() {
+            store::remove(&entry.file).await;
         }
         let _ = fetch::offer(job, Some(&entry.id), None, &mut |event| tell(event.into())).await;
     }

@@ -1,13 +1,15 @@
 //! `oddlens model convert`: any checkpoint that is read here to a GGUF of ours, complete in itself.
 
+use std::fs;
+use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::ValueEnum;
 use oddlens::clip::{self, Clip, Compute, Sidecars};
-use oddlens::eval::paths::{one_line, replace};
-use oddlens::weights::{Checkpoint, convert};
+use oddlens::eval::paths::{Partial, one_line};
+use oddlens::weights::convert;
 
-use crate::load::{Neighbours, read};
+use crate::load::{Neighbours, open};
 use crate::{Done, Failure, say};
 
 const EXAMPLES: &str = "\
@@ -54,7 +56,7 @@ enum Quant {
 pub fn run(arguments: Args) -> Result<Done, Failure> {
     let input = &arguments.input;
     let wrong = |error: &dyn std::fmt::Display| Failure::Usage(format!("model {}: {error}", input.display()));
-    let (checkpoint, _) = read(input)?;
+    let checkpoint = open(input)?;
     let sidecars = arguments.neighbours.or_beside(input, &checkpoint).read()?;
     let rounded = matches!(arguments.quant, Quant::Q8);
     let additions = clip::gguf_additions(&checkpoint, &sidecars, rounded).map_err(|error| wrong(&error))?;
@@ -62,12 +64,21 @@ pub fn run(arguments: Args) -> Result<Done, Failure> {
         Quant::Q8 => convert::Quant::Q8,
         Quant::F16 => convert::Quant::F16,
     };
-    let bytes = convert::to_gguf(&checkpoint, additions, quant).map_err(|error| wrong(&error))?;
-    drop(checkpoint);
-    let result = Checkpoint::read(bytes.clone()).map_err(|error| wrong(&error))?;
-    Clip::new(&result, &Sidecars::default(), Compute::Q8).map_err(|error| wrong(&error))?;
     let output = arguments.output.display();
-    replace(&arguments.output, &bytes).map_err(|error| Failure::Failed(format!("{output}: {}", one_line(&error))))?;
-    say(&format!("{output}: {} bytes, {} tensors", bytes.len(), result.tensors().len()));
+    let unwritten = |error: io::Error| Failure::Failed(format!("{output}: {}", one_line(&error)));
+    let conversion = convert::Conversion::new(&checkpoint, additions, quant).map_err(|error| wrong(&error))?;
+    let size = conversion.size();
+    let partial = Partial::beside(&arguments.output).map_err(unwritten)?;
+    let mut file = fs::File::create(partial.path()).map_err(unwritten)?;
+    for piece in conversion {
+        file.write_all(&piece.map_err(|error| wrong(&error))?).map_err(unwritten)?;
+    }
+    drop((file, checkpoint));
+    let result = open(partial.path())?;
+    Clip::new(&result, &Sidecars::default(), Compute::Q8).map_err(|error| wrong(&error))?;
+    let tensors = result.tensors().len();
+    drop(result);
+    partial.keep().map_err(unwritten)?;
+    say(&format!("{output}: {size} bytes, {tensors} tensors"));
     Ok(Done::All)
 }
