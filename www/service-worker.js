@@ -66,7 +66,8 @@ function isolated(response) {
 self.addEventListener('fetch', (event) => {
   const { request } = event;
   const ours = request.url.startsWith(self.registration.scope);
-  if (request.method !== 'GET' || !ours || request.headers.has('range')) return;
+  // models in parts go into the page's own store, as a whole
+  if (request.method !== 'GET' || !ours || request.headers.has('range') || request.cache === 'no-store') return;
   const whole = ['document', 'iframe', 'frame', 'worker'].includes(request.destination);
   event.respondWith(whole ? answer(request).then(isolated) : answer(request));
 });

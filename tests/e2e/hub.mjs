@@ -5,14 +5,23 @@ import { createHash } from "node:crypto";
 import { createServer } from "node:http";
 
 const EXPOSED = "ETag, Accept-Ranges, Content-Range, X-Linked-Size, X-Linked-ETag";
+/// Until the response has room again, or is closed.
+const room = (response) => new Promise((done) => {
+  const listener = () => {
+    for (const name of ["drain", "close"]) response.off(name, listener);
+    done();
+  };
+  for (const name of ["drain", "close"]) response.on(name, listener);
+});
 const sleep = (millis) => new Promise((done) => setTimeout(done, millis));
 
 /// Serves `files` (path → bytes). What it does wrong may be changed at any time:
-/// `cuts`: byte positions at which connections break, used up one by one; `broken`: every connection breaks before its first byte;
+/// `cuts`: byte positions at which connections break, used up one by one; `broken`: every connection breaks before its first byte, with `brokenAfterCut`
+/// from the first cut on;
 /// `ranges`: whether it knows ranges; `wrong`: one byte is another; `page`: an HTML page instead of the bytes; `stallAt`: from
 /// there on nothing comes; `pace`: milliseconds between pieces of 64 KiB; `declares`: whether it tells the SHA-256.
 export async function hub(t, files) {
-  const self = { files, requests: [], cuts: [], broken: false, ranges: true, wrong: false, page: false, stallAt: Infinity, pace: 0, declares: true };
+  const self = { files, requests: [], cuts: [], broken: false, brokenAfterCut: false, ranges: true, wrong: false, page: false, stallAt: Infinity, pace: 0, declares: true };
   const server = createServer(async (request, response) => {
     const path = decodeURIComponent(new URL(request.url, "http://localhost").pathname);
     const cors = { "access-control-allow-origin": "*", "access-control-expose-headers": EXPOSED, vary: "Origin" };
@@ -53,14 +62,17 @@ export async function hub(t, files) {
       const end = Math.min(at + (1 << 16), bytes.length, Math.max(cut, at), Math.max(self.stallAt, at));
       if (end === at) {
         if (at >= self.stallAt) while (!response.destroyed && at >= self.stallAt) await sleep(50);
-        else response.destroy();
+        else {
+          self.broken ||= self.brokenAfterCut;
+          response.destroy();
+        }
         if (response.destroyed) return;
         continue;
       }
       const piece = Buffer.from(bytes.subarray(at, end));
       if (self.wrong && at <= bytes.length - 1000 && end > bytes.length - 1000) piece[bytes.length - 1000 - at] ^= 1;
       // what was cut off had arrived until there
-      if (!response.write(piece)) await new Promise((done) => { response.once("drain", done); response.once("close", done); });
+      if (!response.write(piece)) await room(response);
       at = end;
       if (self.pace || at === cut) await sleep(Math.max(self.pace, at === cut ? 100 : 0));
     }

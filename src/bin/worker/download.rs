@@ -17,7 +17,8 @@ use sha2::{Digest, Sha256};
 use wasm_bindgen::JsCast;
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{
-    AbortController, AbortSignal, File, ReadableStreamDefaultReader, RequestInit, Response, WorkerGlobalScope,
+    AbortController, AbortSignal, File, ReadableStreamDefaultReader, RequestCache, RequestInit, Response,
+    WorkerGlobalScope,
 };
 
 use crate::fetch::PROGRESS_MILLIS;
@@ -353,6 +354,8 @@ impl Download<'_> {
         let mut timer = watch();
         let init = RequestInit::new();
         init.set_signal(Some(&controller.signal()));
+        // the browser's own cache would take the room that the store needs, and has ideas of its own about ranges
+        init.set_cache(RequestCache::NoStore);
         if offset > 0 {
             let headers = web_sys::Headers::new().map_err(|e| Trouble::Fatal(error_text(&e)))?;
             headers.set("range", &format!("bytes={offset}-")).map_err(|e| Trouble::Fatal(error_text(&e)))?;
