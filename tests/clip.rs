@@ -5,10 +5,12 @@ mod common {
 }
 
 use common::random_clip::{Case, cases};
-use oddlens::clip::{Choice, Clip, Compute, Encoder, Sidecars};
+use oddlens::clip::text::TextTower;
+use oddlens::clip::vision::VisionTower;
+use oddlens::clip::{Choice, Clip, Compute, Config, Encoder, Sidecars};
 use oddlens::embedding::cosine;
 use oddlens::kernels::Kernels;
-use oddlens::weights::{Checkpoint, Value, convert};
+use oddlens::weights::{Checkpoint, DType, Table, Tensors, Value, WeightsError, convert};
 
 /// The merge rules that the embedded model carries.
 fn merges() -> Vec<String> {
@@ -105,6 +107,66 @@ fn all_kernels_give_the_same_embeddings() {
     }
 }
 
+/// A file whose integers are always multiplied out.
+struct MultipliedOut<'a>(&'a Checkpoint);
+
+impl Tensors for MultipliedOut<'_> {
+    fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.0.shape(name)
+    }
+
+    fn f32(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, WeightsError> {
+        self.0.f32(name, shape)
+    }
+
+    fn table(&self, name: &str, shape: [usize; 2]) -> Result<Table, WeightsError> {
+        self.0.table(name, shape)
+    }
+
+    fn key(&self, name: &str) -> Option<&Value> {
+        self.0.metadata.get(name)
+    }
+}
+
+/// The integers of our own files are taken over as they are, with and without large channels; that changes nothing, to the bit.
+#[test]
+fn integers_taken_over_change_nothing() {
+    let merges = merges();
+    let mut planted = Vec::new();
+    for case in cases().into_iter().filter(|c| c.name == "patch-16" || c.name == "tiny") {
+        let checkpoint = Checkpoint::read(case.safetensors()).expect("a valid file");
+        let gguf = oddlens::clip::own_file(&checkpoint, &sidecars(&case, &merges)).expect("a CLIP").into_bytes();
+        let file = Checkpoint::read(gguf.expect("finite weights")).expect("our file");
+        let coded = file.tensors().iter().filter(|(_, t)| t.dtype == DType::Q8_0);
+        for (name, info) in coded.clone() {
+            let k = info.shape[1];
+            let rows = file.row_codes(name, [info.shape[0], k]).expect("finite").expect("a scale for each row");
+            let numbers = rows
+                .codes
+                .chunks_exact(k)
+                .zip(&rows.scales)
+                .flat_map(|(r, &s)| r.iter().map(move |&c| s * f32::from(c)));
+            assert!(numbers.eq(file.f32(name, &info.shape).expect("finite")), "{name}");
+        }
+        assert!(coded.count() > 10, "{}", case.name);
+        let config = Config::of(&file, &Sidecars::default()).expect("a CLIP");
+        let pixels: Vec<f32> = (0..3 * config.image_size.pow(2)).map(|i| (i as f32 * 0.37).sin()).collect();
+        for fast in [false, true] {
+            let choice = Choice { kernels: Kernels::best(), fast: Some(fast) };
+            let image = |file: &dyn Tensors| {
+                VisionTower::new(file, &config, &choice).expect("a tower").forward(&choice.kernels, &pixels)
+            };
+            let text = |file: &dyn Tensors| {
+                TextTower::new(file, &config, &choice).expect("a tower").forward(&choice.kernels, &[1, 2, 3])
+            };
+            assert_eq!(image(&file), image(&MultipliedOut(&file)), "{}", case.name);
+            assert_eq!(text(&file), text(&MultipliedOut(&file)), "{}", case.name);
+        }
+        planted.push(case.planted);
+    }
+    assert!(planted.contains(&true) && planted.contains(&false));
+}
+
 #[test]
 fn files_that_are_no_clip_are_named() {
     let message = |names: &[&str]| {
@@ -167,7 +229,7 @@ fn the_embedded_model_carries_its_words() {
 /// A file may say anything of its geometry: each lie is one line, none a panic.
 #[test]
 fn impossible_geometries_are_refused() {
-    use oddlens::weights::{DType, gguf};
+    use oddlens::weights::gguf;
     let merges = merges();
     let case = cases().into_iter().find(|c| c.name == "tiny" && c.weights == "strong" && !c.planted).expect("tiny");
     let sidecars = sidecars(&case, &merges);

@@ -6,7 +6,7 @@
 use super::config::{Activation, TowerConfig};
 use crate::kernels::{Kernels, crew, vector};
 use crate::quant::{Exact, Precision, QMatrix, Scratch};
-use crate::weights::{Tensors, Value, WeightsError};
+use crate::weights::{RowCodes, Tensors, Value, WeightsError};
 
 /// Where a tower's weights come from and how its linear layers are to run.
 pub struct Source<'a> {
@@ -48,33 +48,72 @@ impl Source<'_> {
     }
 
     /// A layer of these `weights` `[n,k]`.
-    fn matrix(&self, weights: &[f32], bias: Option<&[f32]>, (n, k): (usize, usize), place: Place) -> QMatrix {
+    fn matrix(&self, weights: Weight, bias: Option<&[f32]>, shape: (usize, usize), place: Place) -> QMatrix {
         let large = self.large.clone();
         let exact = if place.reads_stream() {
             Exact { inputs: large, outputs: Vec::new() }
         } else {
             Exact { inputs: Vec::new(), outputs: large }
         };
-        QMatrix::new(weights, bias, (n, k), self.precision(place), exact, self.kernels)
+        let precision = self.precision(place);
+        match weights {
+            Weight::F32(weights) => QMatrix::new(&weights, bias, shape, precision, exact, self.kernels),
+            Weight::Codes(RowCodes { codes, scales }, kept) => {
+                QMatrix::of_codes((&codes, &scales), kept.concat(), bias, shape, precision, exact, self.kernels)
+            }
+        }
     }
 
     /// `{name}.weight` `[n,k]`, with the rows or columns of the large channels as they were before the file's rounding, where it keeps them.
-    fn weight(&self, name: &str, (n, k): (usize, usize), place: Place) -> Result<Vec<f32>, WeightsError> {
-        let mut weight = self.checkpoint.f32(&format!("{name}.weight"), &[n, k])?;
-        let exact = exact_name(name, if place.reads_stream() { "inputs" } else { "outputs" });
-        if self.large.is_empty() || self.checkpoint.shape(&exact).is_none() {
-            return Ok(weight);
+    fn weight(&self, name: &str, (n, k): (usize, usize), place: Place) -> Result<Weight, WeightsError> {
+        let weight_name = format!("{name}.weight");
+        let (length, reads) = (if place.reads_stream() { n } else { k }, place.reads_stream());
+        let exact = exact_name(name, if reads { "inputs" } else { "outputs" });
+        let kept = if self.large.is_empty() || self.checkpoint.shape(&exact).is_none() {
+            None
+        } else {
+            let kept = self.checkpoint.f32(&exact, &[self.large.len(), length])?;
+            Some(kept.chunks_exact(length).map(<[f32]>::to_vec).collect::<Vec<_>>())
+        };
+        if let Some(rows) = self.checkpoint.row_codes(&weight_name, [n, k])? {
+            let number = |c: usize, i: usize| rows.scales[c] * f32::from(rows.codes[c * k + i]);
+            let as_rounded = |&channel: &usize| match reads {
+                true => (0..n).map(|c| number(c, channel)).collect(),
+                false => (0..k).map(|i| number(channel, i)).collect(),
+            };
+            let kept = kept.unwrap_or_else(|| self.large.iter().map(as_rounded).collect());
+            return Ok(Weight::Codes(rows, kept));
         }
-        let length = if place.reads_stream() { n } else { k };
-        let kept = self.checkpoint.f32(&exact, &[self.large.len(), length])?;
-        for (&channel, kept) in self.large.iter().zip(kept.chunks_exact(length)) {
-            if place.reads_stream() {
+        let mut weight = self.checkpoint.f32(&weight_name, &[n, k])?;
+        for (&channel, kept) in self.large.iter().zip(kept.iter().flatten()) {
+            if reads {
                 kept.iter().enumerate().for_each(|(c, &v)| weight[c * k + channel] = v);
             } else {
                 weight[channel * k..(channel + 1) * k].copy_from_slice(kept);
             }
         }
-        Ok(weight)
+        Ok(Weight::F32(weight))
+    }
+
+    /// Two layers `[n,k]` that read the same of the stream as one, `[2 n,k]`.
+    fn both(&self, names: [&str; 2], (n, k): (usize, usize)) -> Result<QMatrix, WeightsError> {
+        let [first, second] = names.map(|name| self.weight(name, (n, k), Place::ReadsStream));
+        let weight = match (first?, second?) {
+            (Weight::Codes(mut rows, mut kept), Weight::Codes(more, more_kept)) => {
+                rows.codes.extend(more.codes);
+                rows.scales.extend(more.scales);
+                kept.iter_mut().zip(more_kept).for_each(|(kept, more)| kept.extend(more));
+                Weight::Codes(rows, kept)
+            }
+            (first, second) => {
+                let mut weights = first.multiplied_out(&self.large, k);
+                weights.extend(second.multiplied_out(&self.large, k));
+                Weight::F32(weights)
+            }
+        };
+        let mut bias = self.checkpoint.f32(&format!("{}.bias", names[0]), &[n])?;
+        bias.extend(self.checkpoint.f32(&format!("{}.bias", names[1]), &[n])?);
+        Ok(self.matrix(weight, Some(&bias), (2 * n, k), Place::ReadsStream))
     }
 
     /// Reads `{name}.weight` `[n,k]` and, where it is `biased`, `{name}.bias`.
@@ -90,7 +129,32 @@ impl Source<'_> {
     ) -> Result<QMatrix, WeightsError> {
         let weight = self.weight(name, shape, place)?;
         let bias = if biased { Some(self.checkpoint.f32(&format!("{name}.bias"), &[shape.0])?) } else { None };
-        Ok(self.matrix(&weight, bias.as_deref(), shape, place))
+        Ok(self.matrix(weight, bias.as_deref(), shape, place))
+    }
+}
+
+/// A layer's weights `[n,k]` as the file has them.
+enum Weight {
+    F32(Vec<f32>),
+    /// Integers, and for each large channel its weights as they were.
+    Codes(RowCodes, Vec<Vec<f32>>),
+}
+
+impl Weight {
+    /// The weights of a layer that reads the stream, whose `large` channels are columns.
+    fn multiplied_out(self, large: &[usize], k: usize) -> Vec<f32> {
+        match self {
+            Weight::F32(weights) => weights,
+            Weight::Codes(RowCodes { codes, scales }, kept) => {
+                let rows = codes.chunks_exact(k).zip(scales);
+                let mut weights: Vec<f32> =
+                    rows.flat_map(|(row, scale)| row.iter().map(move |&code| scale * f32::from(code))).collect();
+                for (&channel, kept) in large.iter().zip(kept) {
+                    kept.into_iter().enumerate().for_each(|(c, v)| weights[c * k + channel] = v);
+                }
+                weights
+            }
+        }
     }
 }
 
@@ -163,7 +227,8 @@ pub fn large_channels(
 }
 
 /// What a file with rounded weights must keep beside them for the large channels of one tower: their key, and the rows or columns of
-/// every matrix that writes or reads the stream (`begin_and_end` are those outside of the layers). Nothing where none is large.
+/// every matrix that writes or reads the stream (`begin_and_end` are those outside of the layers). Where none is large, the key says so, which
+/// spares whoever loads the file to look for them.
 ///
 /// # Errors
 /// When a tensor is missing or has another shape.
@@ -174,8 +239,10 @@ pub fn exact_parts(
     large: &[usize],
     begin_and_end: &[(String, (usize, usize), Place)],
 ) -> Result<ExactParts, WeightsError> {
+    let channels = large.iter().map(|&c| c as i64).collect();
+    let keys = vec![(large_key(prefix), Value::Integers(channels))];
     if large.is_empty() {
-        return Ok(ExactParts::default());
+        return Ok(ExactParts { keys, tensors: Vec::new() });
     }
     let (w, mlp) = (config.width, config.mlp);
     let mut matrices = begin_and_end.to_vec();
@@ -200,8 +267,7 @@ pub fn exact_parts(
         };
         tensors.push((exact_name(&name, side), vec![large.len(), length], values));
     }
-    let channels = large.iter().map(|&c| c as i64).collect();
-    Ok(ExactParts { keys: vec![(large_key(prefix), Value::Integers(channels))], tensors })
+    Ok(ExactParts { keys, tensors })
 }
 
 /// Keys and f32 tensors to add to a file.
@@ -296,15 +362,11 @@ impl Transformer {
         for i in 0..config.layers {
             let name = |part: &str| format!("{prefix}.encoder.layers.{i}.{part}");
             let norm = |part: &str| Norm::new(source.checkpoint, &name(part), w, config.epsilon);
-            let (mut weight, mut bias) = (Vec::with_capacity(2 * w * w), Vec::with_capacity(2 * w));
-            for part in ["k_proj", "v_proj"] {
-                weight.extend(source.weight(&name(&format!("self_attn.{part}")), (w, w), Place::ReadsStream)?);
-                bias.extend(source.checkpoint.f32(&name(&format!("self_attn.{part}.bias")), &[w])?);
-            }
+            let [k, v] = ["k_proj", "v_proj"].map(|part| name(&format!("self_attn.{part}")));
             blocks.push(Block {
                 norm1: norm("layer_norm1")?,
                 q: source.linear(&name("self_attn.q_proj"), (w, w), true, Place::ReadsStream)?,
-                kv: source.matrix(&weight, Some(&bias), (2 * w, w), Place::ReadsStream),
+                kv: source.both([&k, &v], (w, w))?,
                 out: source.linear(&name("self_attn.out_proj"), (w, w), true, Place::WritesStream)?,
                 norm2: norm("layer_norm2")?,
                 fc1: source.linear(&name("mlp.fc1"), (mlp, w), true, Place::ReadsStream)?,

@@ -162,6 +162,23 @@ pub fn signed_codes(x: &[f32], inverse_scale: f32, (low, high): (f32, f32), out:
     out_rest.iter_mut().zip(x_rest).for_each(|(out, &x)| *out = one(x));
 }
 
+/// `x / scale` rounded (halves away from zero, as [`f32::round`] does) within `-127..=127`: how weights become integers.
+pub fn weight_codes(x: &[f32], scale: f32, out: &mut [i8]) {
+    // the largest number below a half: added before what is behind the point is cut off, it rounds; `f32::round` itself is a call
+    // for each number where processors have no instruction for it, as in WebAssembly
+    const HALF: f32 = 0.499_999_97;
+    assert_eq!(x.len(), out.len(), "a code for each number");
+    let one = |x: f32| {
+        let v = (x / scale).clamp(-127.0, 127.0);
+        (v + HALF.copysign(v)) as i32 as i8
+    };
+    let ((x, x_rest), (out, out_rest)) = (x.as_chunks::<16>(), out.as_chunks_mut::<16>());
+    for (x, out) in x.iter().zip(out) {
+        *out = x.map(one);
+    }
+    out_rest.iter_mut().zip(x_rest).for_each(|(out, &x)| *out = one(x));
+}
+
 /// `out = sums * row_scale * scale + bias`.
 #[inline(always)]
 pub fn scaled(sums: &[i32; NR], row_scale: f32, scale: &[f32; NR], bias: &[f32; NR]) -> [f32; NR] {
@@ -326,6 +343,28 @@ mod tests {
         // Abramowitz and Stegun, table 7.1
         for (x, y) in [(0.0, 0.0), (0.5, 0.520_499_9), (1.0, 0.842_700_8), (2.0, 0.995_322_3), (-1.0, -0.842_700_8)] {
             assert!((erf(x) - y).abs() < 3e-7, "erf({x}) = {}", erf(x));
+        }
+    }
+
+    /// Around every half there is the standard library's answer, and far outside of the range.
+    #[test]
+    fn weight_codes_are_rounded_as_the_standard_library_rounds() {
+        let mut x: Vec<f32> = vec![0.0, -0.0, 1e-40, f32::MAX, f32::MIN, f32::INFINITY, f32::NEG_INFINITY, f32::NAN];
+        for half in -260..=260 {
+            let half = half as f32 / 2.0;
+            let (mut below, mut above) = (half, half);
+            for _ in 0..200 {
+                x.extend([below, above]);
+                (below, above) = (below.next_down(), above.next_up());
+            }
+        }
+        x.extend((0..100_000).map(|i| (i as f32 * 0.618_034).fract() * 300.0 - 150.0));
+        for scale in [1.0, 0.37, 1e-3, 3e-39] {
+            let mut codes = vec![0; x.len()];
+            weight_codes(&x, scale, &mut codes);
+            for (x, code) in x.iter().zip(codes) {
+                assert_eq!(code, (x / scale).round().clamp(-127.0, 127.0) as i8, "{x:e} / {scale:e}");
+            }
         }
     }
 

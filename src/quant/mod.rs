@@ -198,18 +198,67 @@ impl QMatrix {
         kernels: &Kernels,
     ) -> Self {
         assert_eq!(weights.len(), n * k, "weights are [n,k]");
-        assert!(k <= kernels::MAX_K, "sums of {k} products would not fit");
         let input_weights = exact.inputs.iter().flat_map(|&i| (0..n).map(move |c| weights[c * k + i])).collect();
         let output_weights = exact.outputs.iter().flat_map(|&c| &weights[c * k..(c + 1) * k]).copied().collect();
+        let inputs = exact.inputs.clone();
+        let mut row = vec![0.0; k];
+        let channel = |c: usize, codes: &mut [i8], limit| {
+            row.copy_from_slice(&weights[c * k..(c + 1) * k]);
+            inputs.iter().for_each(|&i| row[i] = 0.0);
+            quantize_channel(&row, codes, limit)
+        };
+        Self::of_channels(channel, bias, (n, k), precision, exact, (input_weights, output_weights), kernels)
+    }
+
+    /// What [`QMatrix::new`] makes of weights that are `codes` `[n,k]` times the scale of their row, to the bit, without their being multiplied
+    /// out. `kept` are the weights of the exact channels, one channel after the other: those of all outputs for each exact input, or those of all
+    /// inputs for each exact output.
+    ///
+    /// # Panics
+    /// As there, and when there are exact channels on both sides.
+    pub fn of_codes(
+        (codes, scales): (&[i8], &[f32]),
+        kept: Vec<f32>,
+        bias: Option<&[f32]>,
+        (n, k): (usize, usize),
+        precision: Precision,
+        exact: Exact,
+        kernels: &Kernels,
+    ) -> Self {
+        assert!(codes.len() == n * k && scales.len() == n, "codes are [n,k], with a scale for each row");
+        assert_eq!(kept.len(), exact.inputs.len() * n + exact.outputs.len() * k, "weights of all exact channels");
+        let kept = match (exact.inputs.is_empty(), exact.outputs.is_empty()) {
+            (false, false) => panic!("exact channels are on one side"),
+            (false, true) => (kept, Vec::new()),
+            (true, _) => (Vec::new(), kept),
+        };
+        let inputs = exact.inputs.clone();
+        let mut row = vec![0; k];
+        let channel = |c: usize, out: &mut [i8], limit| {
+            row.copy_from_slice(&codes[c * k..(c + 1) * k]);
+            inputs.iter().for_each(|&i| row[i] = 0);
+            requantize_channel(&row, scales[c], out, limit)
+        };
+        Self::of_channels(channel, bias, (n, k), precision, exact, kept, kernels)
+    }
+
+    /// From what gives the codes and the scale of an output channel, whose lanes have a limit.
+    fn of_channels(
+        mut channel: impl FnMut(usize, &mut [i8], Option<f32>) -> f32,
+        bias: Option<&[f32]>,
+        (n, k): (usize, usize),
+        precision: Precision,
+        exact: Exact,
+        (input_weights, output_weights): (Vec<f32>, Vec<f32>),
+        kernels: &Kernels,
+    ) -> Self {
+        assert!(k <= kernels::MAX_K, "sums of {k} products would not fit");
         let mut codes = vec![0i8; n * k];
         let mut scale = vec![0.0; kernels::padded_n(n)];
         let limit = (precision != Precision::Bits12).then_some(quads::WEIGHT_NORM);
-        let mut row = vec![0.0; k];
         for (c, codes) in codes.chunks_exact_mut(k.max(1)).enumerate() {
             if !exact.outputs.contains(&c) {
-                row.copy_from_slice(&weights[c * k..(c + 1) * k]);
-                exact.inputs.iter().for_each(|&i| row[i] = 0.0);
-                scale[c] = quantize_channel(&row, codes, limit);
+                scale[c] = channel(c, codes, limit);
             }
         }
         let mut padded_bias = vec![0.0; kernels::padded_n(n)];
@@ -524,11 +573,36 @@ fn quantize_channel(weights: &[f32], codes: &mut [i8], limit: Option<f32>) -> f3
         codes.fill(0);
         return 1.0;
     }
+    fit(largest, codes, limit, |scale, codes| vector::weight_codes(weights, scale, codes))
+}
+
+/// [`quantize_channel`] of weights that are `from` times `scale`.
+fn requantize_channel(from: &[i8], scale: f32, codes: &mut [i8], limit: Option<f32>) -> f32 {
+    let largest = scale * f32::from(from.iter().map(|code| code.unsigned_abs()).max().unwrap_or(0));
+    if !(largest > 0.0 && largest.is_finite()) {
+        codes.fill(0);
+        return 1.0;
+    }
+    // there are few different weights
+    let code = |i: usize| i as u8 as i8;
+    let weights: [f32; 256] = std::array::from_fn(|i| scale * f32::from(code(i)));
+    let mut table = [0; 256];
+    fit(largest, codes, limit, |scale, codes| {
+        vector::weight_codes(&weights, scale, &mut table);
+        // most often, each is what it was (-128, which changes always, changes the others, too)
+        if table.iter().enumerate().all(|(i, &new)| new == code(i) || code(i) == i8::MIN) {
+            codes.copy_from_slice(from);
+        } else {
+            codes.iter_mut().zip(from).for_each(|(new, &old)| *new = table[usize::from(old as u8)]);
+        }
+    })
+}
+
+/// Finds the scale of a channel whose largest weight is `largest`, and its codes, which `round` gives for a scale.
+fn fit(largest: f32, codes: &mut [i8], limit: Option<f32>, mut round: impl FnMut(f32, &mut [i8])) -> f32 {
     let mut scale = largest / f32::from(MAX_WEIGHT);
     loop {
-        for (code, &w) in codes.iter_mut().zip(weights) {
-            *code = (w / scale).round().clamp(-127.0, 127.0) as i8;
-        }
+        round(scale, codes);
         let Some(limit) = limit else { return scale };
         let norm = largest_lane_norm(codes);
         if norm <= limit {
@@ -541,13 +615,7 @@ fn quantize_channel(weights: &[f32], codes: &mut [i8], limit: Option<f32>) -> f3
 
 /// The largest Euclidean norm of a lane of codes.
 fn largest_lane_norm(codes: &[i8]) -> f32 {
-    let squares = codes.chunks(quads::GROUP).flat_map(|group| {
-        let mut squares = [0i32; 2];
-        for (i, &code) in group.iter().enumerate() {
-            squares[quads::lane(i)] += i32::from(code).pow(2);
-        }
-        squares
-    });
+    let squares = codes.chunks(quads::GROUP).flat_map(|group| quads::lanes(group).squares);
     (squares.max().unwrap_or(0) as f32).sqrt()
 }
 
@@ -622,6 +690,45 @@ mod tests {
             assert_eq!(first.get_or_insert_with(|| y.clone()), &y, "{kernels:?} gives the truth's numbers");
         }
         1.0 - cosine(&truth, &first.expect("there is a scalar kernel"))
+    }
+
+    /// Integers that are taken over give what they give when they are multiplied out, to the bit, whatever they are.
+    #[test]
+    fn codes_give_what_their_weights_give() {
+        let (n, k) = (21, 136);
+        let noise = noise(n * k, 7);
+        let half_scales = [1.0, 0.5, 3.0 / 1024.0, 5.960_464_5e-8, 65_504.0, 0.0, 1.5 * 0.000_061_035_156];
+        for (most, spread) in [(127, 40.0), (127, 90.0), (100, 30.0), (128, 60.0), (3, 1.0)] {
+            let mut codes: Vec<i8> = noise.iter().map(|v| (v * spread).clamp(-127.0, 127.0) as i8).collect();
+            for (r, row) in codes.chunks_exact_mut(k).enumerate() {
+                row.iter_mut().for_each(|c| *c = (*c).clamp(-(most.min(127) as i8), most.min(127) as i8));
+                row[r % k] = (-most) as i8;
+                // what is left when the largest is exact, or when there is nothing
+                if r % 5 == 4 {
+                    row.fill((r % 2) as i8);
+                }
+            }
+            let scales: Vec<f32> = (0..n).map(|r| half_scales[r % half_scales.len()]).collect();
+            let weights: Vec<f32> = codes
+                .chunks_exact(k)
+                .zip(&scales)
+                .flat_map(|(row, &s)| row.iter().map(move |&c| s * f32::from(c)))
+                .collect();
+            for precision in [Precision::Bits12, Precision::Bits7, Precision::Bits7OneSided] {
+                for kernels in Kernels::all() {
+                    for (inputs, outputs) in [(vec![], vec![]), (vec![0, 3, 20], vec![]), (vec![], vec![1, 9])] {
+                        let exact = Exact { inputs, outputs };
+                        let of_input = exact.inputs.iter().flat_map(|&i| (0..n).map(move |c| c * k + i));
+                        let of_output = exact.outputs.iter().flat_map(|&c| c * k..(c + 1) * k);
+                        let kept = of_input.chain(of_output).map(|at| weights[at]).collect();
+                        let whole = QMatrix::new(&weights, None, (n, k), precision, exact.clone(), &kernels);
+                        let taken =
+                            QMatrix::of_codes((&codes, &scales), kept, None, (n, k), precision, exact, &kernels);
+                        assert!(whole == taken, "{most}, {spread}, {precision:?}, {kernels:?}");
+                    }
+                }
+            }
+        }
     }
 
     #[test]

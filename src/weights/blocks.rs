@@ -161,6 +161,19 @@ pub fn encode_q8_0_rows(values: &[f32], row: usize) -> Vec<u8> {
     values.chunks_exact(row.max(1)).flat_map(blocks).collect()
 }
 
+/// Appends the codes of a row that has one scale and gives it; `None`, with part of them appended, where its blocks have several.
+pub fn q8_0_row(row: &[u8], codes: &mut Vec<i8>) -> Option<f32> {
+    let (blocks, _) = row.as_chunks::<{ 2 + Q8_0_BLOCK }>();
+    let &[low, high, ..] = blocks.first()?;
+    for [a, b, block @ ..] in blocks {
+        if [*a, *b] != [low, high] {
+            return None;
+        }
+        codes.extend(block.map(|code| code as i8));
+    }
+    Some(f16::from_le_bytes([low, high]).to_f32())
+}
+
 fn encode_q8_0(values: &[f32]) -> Vec<u8> {
     q8_0_block(values, q8_0_scale(values))
 }
@@ -243,6 +256,13 @@ mod tests {
         // 63 / 127 and 0.01 / 127 as steps
         assert!((got[1] - 63.0 / 127.0 * 2.0).abs() < 1e-3 && (got[63] - 63.0).abs() < 0.02, "{got:?}");
         assert!(got[64..].iter().all(|v| (v + 0.01).abs() < 1e-5), "{got:?}");
+        let bytes = encode_q8_0_rows(&values, 64);
+        for (row, got) in bytes.chunks_exact(68).zip(got.chunks_exact(64)) {
+            let mut codes = Vec::new();
+            let scale = q8_0_row(row, &mut codes).expect("one scale");
+            assert_eq!(codes.iter().map(|&c| scale * f32::from(c)).collect::<Vec<_>>(), got);
+        }
+        assert_eq!(q8_0_row(&DType::Q8_0.encode(&values)[34..102], &mut Vec::new()), None);
     }
 
     #[test]

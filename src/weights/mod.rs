@@ -183,6 +183,14 @@ pub trait Tensors {
     /// As there.
     fn table(&self, name: &str, shape: [usize; 2]) -> Result<Table, WeightsError>;
 
+    /// As [`Checkpoint::row_codes`].
+    ///
+    /// # Errors
+    /// As there.
+    fn row_codes(&self, _name: &str, _shape: [usize; 2]) -> Result<Option<RowCodes>, WeightsError> {
+        Ok(None)
+    }
+
     /// A key of the file.
     fn key(&self, name: &str) -> Option<&Value>;
 }
@@ -198,6 +206,10 @@ impl Tensors for Checkpoint {
 
     fn table(&self, name: &str, shape: [usize; 2]) -> Result<Table, WeightsError> {
         self.table(name, shape)
+    }
+
+    fn row_codes(&self, name: &str, shape: [usize; 2]) -> Result<Option<RowCodes>, WeightsError> {
+        self.row_codes(name, shape)
     }
 
     fn key(&self, name: &str) -> Option<&Value> {
@@ -313,6 +325,37 @@ impl Checkpoint {
         Ok(Table { width: shape[1], dtype: info.dtype, bytes })
     }
 
+    /// The integers of a matrix `[n,k]` whose rows have one scale each, as those of our own files do ([`blocks::encode_q8_0_rows`]). They make up
+    /// what [`Checkpoint::f32`] gives.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::f32`].
+    pub fn row_codes(&self, name: &str, [n, k]: [usize; 2]) -> Result<Option<RowCodes>, WeightsError> {
+        let info = self.checked(name, &[n, k])?;
+        let Some(row) = DType::Q8_0.bytes_for(k).filter(|&row| info.dtype == DType::Q8_0 && row > 0) else {
+            return Ok(None);
+        };
+        let mut rows = RowCodes { codes: Vec::new(), scales: Vec::with_capacity(n) };
+        if rows.codes.try_reserve_exact(n * k).is_err() {
+            return Err(source::unreadable(&info.range, format!("{n} x {k} numbers do not fit into memory")));
+        }
+        let at_once = (PIECE / k).max(1);
+        for start in (0..n).step_by(at_once) {
+            let piece = start * k..n.min(start + at_once) * k;
+            let bytes = self.source.read(info.bytes_of(&piece))?;
+            if !info.dtype.is_finite(&bytes) {
+                return Err(not_finite(name, piece.start, &info.dtype.decode(&bytes)));
+            }
+            for row in bytes.chunks_exact(row) {
+                match blocks::q8_0_row(row, &mut rows.codes) {
+                    Some(scale) => rows.scales.push(scale),
+                    None => return Ok(None),
+                }
+            }
+        }
+        Ok(Some(rows))
+    }
+
     fn checked(&self, name: &str, shape: &[usize]) -> Result<&TensorInfo, WeightsError> {
         let missing = || WeightsError::Missing { name: name.into(), expected: shape.to_vec() };
         let info = self.tensors.get(name).ok_or_else(missing)?;
@@ -366,6 +409,15 @@ fn not_finite(name: &str, start: usize, values: &[f32]) -> WeightsError {
 /// How many numbers a shape holds; `None` when that is more than can be counted.
 fn count(shape: &[usize]) -> Option<usize> {
     shape.iter().try_fold(1usize, |product, &dim| product.checked_mul(dim))
+}
+
+/// Rows of integers, each with a scale.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RowCodes {
+    /// `[n,k]`.
+    pub codes: Vec<i8>,
+    /// `[n]`: a number is its code times its row's scale.
+    pub scales: Vec<f32>,
 }
 
 /// Rows of numbers in their stored form.

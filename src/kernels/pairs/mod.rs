@@ -178,9 +178,11 @@ pub fn pack_weights(w: &[i8], n: usize, k: usize, out: &mut [i8]) {
     assert_eq!(out.len(), weights_len(n, k), "packed weights fill whole panels");
     out.fill(0);
     for (c, row) in w.chunks_exact(k.max(1)).enumerate() {
-        for (i, &v) in row.iter().enumerate() {
-            out[weight_index(padded_k(k), c, i)] = v;
-        }
+        let panel = out[c / NR * NR * padded_k(k)..][..NR * padded_k(k)].as_chunks_mut::<2>().0;
+        let panel = panel.iter_mut().skip(c % NR).step_by(NR);
+        let (pairs, rest) = row.as_chunks::<2>();
+        let last = [rest.first().copied().unwrap_or(0), 0];
+        panel.zip(pairs.iter().chain([&last])).for_each(|(step, pair)| *step = *pair);
     }
 }
 

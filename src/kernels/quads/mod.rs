@@ -43,6 +43,30 @@ pub const fn lane(i: usize) -> usize {
     i / 2 % 2
 }
 
+/// What the weights of a group's two lanes come to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Lanes {
+    pub sums: [i32; 2],
+    pub squares: [i32; 2],
+}
+
+/// The lanes of a group, or of what there is of the last one.
+pub fn lanes(group: &[i8]) -> Lanes {
+    let mut whole = [0; GROUP];
+    whole[..group.len()].copy_from_slice(group);
+    // by pairs, of which every other belongs to the same lane
+    let (mut sums, mut squares) = ([0i32; 8], [0i32; 8]);
+    for numbers in whole.as_chunks::<16>().0 {
+        for (i, pair) in numbers.as_chunks::<2>().0.iter().enumerate() {
+            let [a, b] = pair.map(i32::from);
+            sums[i] += a + b;
+            squares[i] += a * a + b * b;
+        }
+    }
+    let of_lane = |pairs: [i32; 8], lane: usize| pairs.iter().skip(lane).step_by(2).sum();
+    Lanes { sums: [of_lane(sums, 0), of_lane(sums, 1)], squares: [of_lane(squares, 0), of_lane(squares, 1)] }
+}
+
 /// One panel as a kernel gets it. Those that sum in i16 need the starts, others the offsets.
 #[derive(Clone, Copy)]
 #[allow(dead_code)] // no target has kernels of all kinds
@@ -140,14 +164,14 @@ impl Weights {
         let mut offsets = vec![0; padded_n(n)];
         for (c, row) in w.chunks_exact(k.max(1)).enumerate() {
             let (p, channel) = (c / NR, c % NR);
+            let panel = steps[p * NR * padded..][..NR * padded].as_chunks_mut::<QUAD>().0;
+            let panel = panel.iter_mut().skip(channel).step_by(NR);
+            let (quads, rest) = row.as_chunks::<QUAD>();
+            let mut last = [0; QUAD];
+            last[..rest.len()].copy_from_slice(rest);
+            panel.zip(quads.iter().chain([&last])).for_each(|(step, quad)| *step = *quad);
             for (g, group) in row.chunks(GROUP).enumerate() {
-                let (mut sums, mut squares) = ([0i32; 2], [0i32; 2]);
-                for (i, &v) in group.iter().enumerate() {
-                    let k = GROUP * g + i;
-                    steps[p * NR * padded + k / QUAD * NR * QUAD + channel * QUAD + k % QUAD] = v;
-                    sums[lane(i)] += i32::from(v);
-                    squares[lane(i)] += i32::from(v).pow(2);
-                }
+                let Lanes { sums, squares } = lanes(group);
                 for lane in 0..2 {
                     assert!(squares[lane] as f32 <= WEIGHT_NORM * WEIGHT_NORM, "a lane of channel {c} is too large");
                     let start = -i32::from(centre) * sums[lane];
