@@ -12,6 +12,7 @@ mod ordered;
 mod pictures;
 mod report;
 mod score;
+mod texts;
 mod train;
 
 use std::io::{self, Write};
