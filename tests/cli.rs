@@ -2,6 +2,7 @@
 #![cfg(feature = "cli")]
 
 mod common {
+    pub mod random_clip;
     pub mod scene;
 }
 
@@ -618,4 +619,32 @@ fn an_archive_of_pytorch_is_a_model() {
     let told = |activation| scores(&["--model", "open-clip-f32.pt", "--compute", "f32", "--activation", activation]);
     assert_ne!(told("gelu"), told("quick-gelu"));
     assert_eq!(inspect(&["open-clip-f32.pt", "--activation", "gelu"])["geometry"]["activation"], "gelu");
+}
+
+/// A model of random weights is made of a file as of any other, and told from one that works.
+#[test]
+fn check_tells_a_model_from_noise() {
+    let scene = Scene::new("cli-check");
+    let run = scene.oddlens(&["model", "check"]);
+    assert_eq!(run.status, 0, "{run:?}");
+    assert!(run.out.contains("of 6 sample pictures recognised among 12 names"), "{run:?}");
+
+    for class in ["dog", "orange"] {
+        scene.picture(&format!("classes/{class}/1.png"), class.len() as u32, 40, 40);
+    }
+    let run = scene.oddlens(&["model", "check", "--cifar", "classes"]);
+    assert!(run.status == 0 && run.out.contains("on 2 pictures of 2 classes"), "{run:?}");
+    assert!(run.out.contains("published 0.985") && run.out.contains("2205.11474"), "{run:?}");
+
+    let case = common::random_clip::case("odd-widths", "strong", false);
+    let rows = case.config["text_config"]["vocab_size"].as_i64().unwrap();
+    let ids: Vec<i64> = [-1].into_iter().chain(0..rows - 3).chain([49406, 49407]).collect();
+    scene.write("noise.safetensors", case.safetensors());
+    scene.write("config.json", case.config.to_string());
+    scene.write("token_ids.json", serde_json::to_string(&ids).unwrap());
+    let run = scene.oddlens(&["model", "check", "noise.safetensors"]);
+    assert_eq!(run.status, 1, "{run:?}");
+    assert!(run.error().contains("near chance"), "{run:?}");
+    let run = scene.oddlens(&["model", "convert", "noise.safetensors", "noise.gguf", "--quant", "q8"]);
+    assert!(run.status == 0 && run.err.contains("cosine with f32 at least 0.99"), "{run:?}");
 }

@@ -12,6 +12,7 @@ mod ordered;
 mod pictures;
 mod report;
 mod score;
+mod self_test;
 mod texts;
 mod train;
 
