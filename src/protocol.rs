@@ -517,7 +517,7 @@ pub struct ModelEntry {
     /// What it cannot do, one sentence.
     pub cannot: String,
     /// It came from a file or an address of the person's, and lies in this browser's own store.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub kept: bool,
 }
 

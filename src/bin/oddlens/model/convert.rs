@@ -45,11 +45,32 @@ pub struct Args {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Quant {
+pub enum Quant {
     /// 8 bits in blocks of 32 (Q8_0)
     Q8,
     /// 16-bit floats
     F16,
+}
+
+impl Quant {
+    /// Whether large channels must be kept beside the weights.
+    pub fn rounds(self) -> bool {
+        matches!(self, Quant::Q8)
+    }
+
+    /// What the cosine of embeddings with those in f32 must at least be.
+    pub fn least_cosine(self) -> f32 {
+        LEAST_COSINE
+    }
+}
+
+impl From<Quant> for convert::Quant {
+    fn from(quant: Quant) -> Self {
+        match quant {
+            Quant::Q8 => convert::Quant::Q8,
+            Quant::F16 => convert::Quant::F16,
+        }
+    }
 }
 
 /// Converts.
@@ -61,19 +82,15 @@ pub fn run(arguments: Args) -> Result<Done, Failure> {
     let wrong = |error: &dyn std::fmt::Display| Failure::Usage(format!("model {}: {error}", input.display()));
     let (checkpoint, _) = read(input)?;
     let sidecars = arguments.neighbours.or_beside(input, &checkpoint).read()?;
-    let rounded = matches!(arguments.quant, Quant::Q8);
-    let additions = clip::gguf_additions(&checkpoint, &sidecars, rounded).map_err(|error| wrong(&error))?;
-    let quant = match arguments.quant {
-        Quant::Q8 => convert::Quant::Q8,
-        Quant::F16 => convert::Quant::F16,
-    };
-    let bytes = convert::to_gguf(&checkpoint, additions, quant).map_err(|error| wrong(&error))?;
+    let quant = arguments.quant;
+    let additions = clip::gguf_additions(&checkpoint, &sidecars, quant.rounds()).map_err(|error| wrong(&error))?;
+    let bytes = convert::to_gguf(&checkpoint, additions, quant.into()).map_err(|error| wrong(&error))?;
     let result = Checkpoint::read(bytes.clone()).map_err(|error| wrong(&error))?;
     let exact = answers(&checkpoint, &sidecars, Compute::F32).map_err(|error| wrong(&error))?;
     drop(checkpoint);
     let agreement =
         answers(&result, &Sidecars::default(), Compute::Q8).map_err(|error| wrong(&error))?.agreement(&exact);
-    match agreement.check("in 8 bits", LEAST_COSINE) {
+    match agreement.check("in 8 bits", quant.least_cosine()) {
         Err(message) if arguments.force => say(&format!("warning: {message}")),
         checked => checked.map_err(|message| Failure::Failed(format!("{message}; --force writes it all the same")))?,
     }

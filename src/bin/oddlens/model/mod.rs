@@ -1,9 +1,11 @@
 //! `oddlens model`: what is in a model file, whether it works, and making one of ours from it.
 
+mod add;
 mod check;
 mod convert;
 mod inspect;
 mod published;
+mod shelf;
 
 use crate::{Done, Failure};
 
@@ -11,15 +13,17 @@ const EXAMPLES: &str = "\
 Examples:
   oddlens model inspect model.safetensors
   oddlens model convert model.safetensors clip.gguf --quant q8
-  oddlens model check clip.gguf";
+  oddlens model check clip.gguf
+  oddlens model add clip.gguf --out dist/weights --default";
 
-/// Inspect, convert and test model files
+/// Inspect, convert, test and install model files
 #[derive(clap::Subcommand)]
 #[command(after_help = EXAMPLES)]
 pub enum Command {
     Inspect(inspect::Args),
     Convert(convert::Args),
     Check(check::Args),
+    Add(add::Args),
 }
 
 pub fn run(command: Command) -> Result<Done, Failure> {
@@ -27,5 +31,6 @@ pub fn run(command: Command) -> Result<Done, Failure> {
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Convert(arguments) => convert::run(arguments),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Add(arguments) => add::run(arguments),
     }
 }
