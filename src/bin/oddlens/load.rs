@@ -181,7 +181,12 @@ pub struct Neighbours {
 impl Neighbours {
     /// Those that lie beside `path`; none for GGUF, which carries everything itself.
     pub fn of(path: &Path, checkpoint: &Checkpoint, activation: Option<Activation>) -> Self {
-        Self { activation, ..Self::default() }.or_beside(path, checkpoint)
+        Self::none(activation).or_beside(path, checkpoint)
+    }
+
+    /// None but the activation.
+    pub fn none(activation: Option<Activation>) -> Self {
+        Self { activation, ..Self::default() }
     }
 
     /// These, completed with those beside `path`.
@@ -227,6 +232,22 @@ fn read_text(path: &Path) -> Result<String, Failure> {
 fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T, Failure> {
     let text = read_text(path)?;
     serde_json::from_str(&text).map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))
+}
+
+/// The contents of a `token_ids.json`.
+///
+/// # Errors
+/// When they are not of its form.
+pub fn parse_token_ids(text: &str) -> Result<Vec<i64>, serde_json::Error> {
+    serde_json::from_str(text).map(TokenIds::ids)
+}
+
+/// The contents of a `vocabulary.json`.
+///
+/// # Errors
+/// When they are not of its form.
+pub fn parse_vocabulary(text: &str) -> Result<Vec<String>, serde_json::Error> {
+    serde_json::from_str(text).map(Vocabulary::names)
 }
 
 #[derive(Deserialize)]

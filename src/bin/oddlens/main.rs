@@ -2,6 +2,7 @@
 //! file of its own, which touches files and the terminal and leaves every step from bytes to score to the library.
 
 mod bench;
+mod download;
 mod embed;
 mod eval;
 mod labels;

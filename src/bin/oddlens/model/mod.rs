@@ -3,6 +3,7 @@
 mod add;
 mod check;
 mod convert;
+mod fetch;
 mod inspect;
 mod published;
 mod shelf;
@@ -14,9 +15,10 @@ Examples:
   oddlens model inspect model.safetensors
   oddlens model convert model.safetensors clip.gguf --quant q8
   oddlens model check clip.gguf
-  oddlens model add clip.gguf --out dist/weights --default";
+  oddlens model add clip.gguf --out dist/weights --default
+  oddlens model fetch vit-b-32";
 
-/// Inspect, convert, test and install model files
+/// Inspect, convert, test, install and download model files
 #[derive(clap::Subcommand)]
 #[command(after_help = EXAMPLES)]
 pub enum Command {
@@ -24,6 +26,7 @@ pub enum Command {
     Convert(convert::Args),
     Check(check::Args),
     Add(add::Args),
+    Fetch(fetch::Args),
 }
 
 pub fn run(command: Command) -> Result<Done, Failure> {
@@ -32,5 +35,6 @@ pub fn run(command: Command) -> Result<Done, Failure> {
         Command::Convert(arguments) => convert::run(arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Add(arguments) => add::run(arguments),
+        Command::Fetch(arguments) => fetch::run(arguments),
     }
 }
