@@ -14,6 +14,8 @@ pub enum Quant {
     Q8,
     /// 16-bit floats.
     F16,
+    /// Linear weights of the layers in 4 bits (`Q4_0`), everything else that is large in 8.
+    Q4,
 }
 
 /// What a converted file holds beside its source's own keys and tensors.
@@ -43,15 +45,8 @@ pub fn to_gguf(checkpoint: &Checkpoint, additions: Additions, quant: Quant) -> R
         };
         let values = checkpoint.f32(name, &info.shape)?;
         let row = shape.last().copied().unwrap_or(1);
-        let dtype = if shape.len() < 2 || name.contains(".exact_") {
-            DType::F32
-        } else if name.contains("token_embedding") || name.contains("position_embedding") {
-            DType::F16
-        } else if quant == Quant::Q8 && DType::Q8_0.bytes_for(row).is_some() {
-            DType::Q8_0
-        } else {
-            DType::F16
-        };
+        let dtype =
+            if shape.len() < 2 || name.contains(".exact_") { DType::F32 } else { matrix_type(name, row, quant) };
         if dtype != DType::F32 && values.iter().any(|v| v.abs() > 65_504.0) {
             let got = values.iter().copied().fold(0f32, |a, v| if v.abs() > a.abs() { v } else { a });
             let index = values.iter().position(|&v| v == got).unwrap_or(0);
@@ -64,6 +59,19 @@ pub fn to_gguf(checkpoint: &Checkpoint, additions: Additions, quant: Quant) -> R
         tensors.push(OutTensor { name, shape, dtype: DType::F32, bytes: DType::F32.encode(&values) });
     }
     Ok(gguf::write(&keys, &tensors))
+}
+
+/// How a matrix with rows of `row` numbers is stored.
+fn matrix_type(name: &str, row: usize, quant: Quant) -> DType {
+    let is_table = name.contains("token_embedding") || name.contains("position_embedding");
+    let blocks = DType::Q8_0.bytes_for(row).is_some();
+    match quant {
+        Quant::Q4 if blocks && name.contains(".layers.") => DType::Q4_0,
+        // positions are few
+        Quant::Q4 if blocks && !name.contains("position_embedding") => DType::Q8_0,
+        Quant::Q8 if blocks && !is_table => DType::Q8_0,
+        _ => DType::F16,
+    }
 }
 
 #[cfg(test)]

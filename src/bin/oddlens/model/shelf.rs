@@ -97,7 +97,7 @@ pub fn put(
         Answers::all(&clip).map_err(failed)?
     };
     let (recognition, agreement) = (answers.recognition(), answers.agreement(&exact));
-    for tested in [recognition.check(), agreement.check("in 8 bits", arguments.quant.least_cosine())] {
+    for tested in [recognition.check(), agreement.check(arguments.quant.how(), arguments.quant.least_cosine())] {
         match tested {
             Err(message) if arguments.force => say(&format!("warning: {message}")),
             Err(message) => return Err(failed(format!("{message}; --force takes it all the same"))),
