@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help serve dev test check dist setup setup-build cli bench screenshots clean
+.PHONY: help serve dev test check dist setup setup-build cli bench screenshots clean FORCE
 MAKEFLAGS += --no-builtin-rules
 
 PORT ?= 8080
@@ -26,12 +26,32 @@ test: setup ## Run every check and test, as continuous integration does
 check: setup ## Run the quick ones: format, lints, native unit tests
 	@scripts/test check
 
-dist: setup-build dist/index.html ## Build the page for a static host, in dist/
+dist: setup-build dist/index.html ## Build the page for a static host, in dist/; MODEL=FILE or a name: with that model
 
 dist/index.html: $(PAGE_SOURCES) | setup-build
 	@# Trunk.toml keeps Trunk off the network, and Cargo with it: the crates come first
 	@cargo fetch --locked --quiet
-	scripts/with-tools trunk build --release
+	$(if $(MODEL),ODDLENS_MODELS=dist-model/weights )scripts/with-tools trunk build --release
+
+# MODEL is baked into dist/ as the model that the page begins with; the choice is kept, so that another one builds anew
+ifneq ($(MODEL)$(wildcard dist-model/choice),)
+dist/index.html: dist-model/choice
+endif
+ifneq ($(MODEL),)
+dist/index.html: dist-model/weights/manifest.json
+endif
+
+dist-model/choice: FORCE
+	@mkdir -p $(@D)
+	@[ -f $@ ] && [ "$(MODEL)" = "$$(cat $@)" ] || printf '%s' "$(MODEL)" >$@
+
+# what has come of a download stays
+dist-model/weights/manifest.json: dist-model/choice $(wildcard $(MODEL))
+	@rm -f $@ dist-model/weights/*.gguf dist-model/weights/*.gguf.part[0-9]*
+	cargo run --release --locked --quiet --bin oddlens -- \
+		model $(if $(wildcard $(MODEL)),add,fetch) "$(MODEL)" --out $(@D)
+
+FORCE:
 
 cli: ## Build the command-line tool
 	cargo build --release --locked --bin oddlens
@@ -50,5 +70,5 @@ setup-build:
 	@scripts/setup build
 
 clean: ## Remove what was built (the installed tools stay)
-	rm -rf dist dist-dev tests/e2e/screenshots
+	rm -rf dist dist-dev dist-model tests/e2e/screenshots
 	cargo clean

@@ -521,10 +521,10 @@ pub struct ModelEntry {
     /// What it cannot do, one sentence.
     pub cannot: String,
     /// What it takes in memory, about, bytes; 0 where nobody said.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub memory_bytes: u64,
     /// It lies in this browser's own store.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub kept: bool,
     /// Bytes that lie there of a download that was broken off.
     #[serde(default, skip_serializing_if = "is_zero")]

@@ -1,30 +1,20 @@
 //! The command line as a person meets it: the real program, on pictures made here, judged by what it prints and how it ends.
 #![cfg(feature = "cli")]
 
+mod common {
+    pub mod random_clip;
+    pub mod scene;
+}
+
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
+use common::scene::{Run, Scene};
 use serde_json::Value;
 
-/// A folder of its own, gone afterwards.
-struct Scene(PathBuf);
-
 impl Scene {
-    fn new(name: &str) -> Self {
-        let root = std::env::temp_dir().join(format!("oddlens-cli-{name}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&root);
-        fs::create_dir_all(&root).unwrap();
-        Self(root)
-    }
-
-    fn write(&self, name: &str, bytes: impl AsRef<[u8]>) {
-        let path = self.0.join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, bytes).unwrap();
-    }
-
     /// A picture whose content follows from `seed`, in the format of the extension.
     fn picture(&self, name: &str, seed: u32, width: u32, height: u32) {
         let path = self.0.join(name);
@@ -34,37 +24,6 @@ impl Scene {
             image::Rgb([wave(1), wave(2), wave(3)])
         };
         image::RgbImage::from_fn(width, height, pixel).save(path).unwrap();
-    }
-
-    fn oddlens(&self, arguments: &[&str]) -> Run {
-        Run::of(Command::new(env!("CARGO_BIN_EXE_oddlens")).args(arguments).current_dir(&self.0).output().unwrap())
-    }
-}
-
-impl Drop for Scene {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-#[derive(Debug)]
-struct Run {
-    status: i32,
-    out: String,
-    err: String,
-}
-
-impl Run {
-    fn of(output: Output) -> Self {
-        Self {
-            status: output.status.code().expect("ended by itself"),
-            out: String::from_utf8(output.stdout).unwrap(),
-            err: String::from_utf8(output.stderr).unwrap(),
-        }
-    }
-
-    fn json(&self) -> Vec<Value> {
-        self.out.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect()
     }
 }
 
@@ -86,7 +45,7 @@ fn numbers(value: &Value) -> Vec<f64> {
 
 #[test]
 fn json_has_the_promised_keys_and_consistent_numbers() {
-    let scene = Scene::new("json");
+    let scene = Scene::new("cli-json");
     scene.picture("a.png", 1, 80, 60);
     scene.write("b.jpg", "no picture");
     let run =
@@ -122,7 +81,7 @@ fn json_has_the_promised_keys_and_consistent_numbers() {
 
 #[test]
 fn text_and_csv_say_the_same_as_json() {
-    let scene = Scene::new("formats");
+    let scene = Scene::new("cli-formats");
     scene.picture("a.png", 1, 80, 60);
     scene.picture("b, \"c\".jpg", 2, 70, 90);
     scene.write("broken.gif", "GIF89a");
@@ -160,7 +119,7 @@ fn text_and_csv_say_the_same_as_json() {
 
 #[test]
 fn output_is_the_same_on_any_number_of_threads() {
-    let scene = Scene::new("threads");
+    let scene = Scene::new("cli-threads");
     for i in 0..30 {
         // Large ones first, so that small ones overtake them.
         let side = if i % 9 == 0 { 900 } else { 40 + i };
@@ -185,7 +144,7 @@ fn output_is_the_same_on_any_number_of_threads() {
 
 #[test]
 fn the_exit_status_tells_how_it_went() {
-    let scene = Scene::new("status");
+    let scene = Scene::new("cli-status");
     scene.picture("a.png", 1, 32, 32);
     scene.write("empty/note.txt", "");
     scene.write("model.gguf", "<!DOCTYPE html>");
@@ -249,7 +208,7 @@ fn the_exit_status_tells_how_it_went() {
 
 #[test]
 fn folders_and_patterns_stand_for_their_pictures() {
-    let scene = Scene::new("folders");
+    let scene = Scene::new("cli-folders");
     for (i, name) in
         ["z.png", "b/2.JPG", "b/1.png", "b/deep/3.webp", "b-c/4.bmp", "x[1].png", "x1.png"].iter().enumerate()
     {
@@ -272,7 +231,7 @@ fn folders_and_patterns_stand_for_their_pictures() {
 
 #[test]
 fn each_bad_file_is_one_line_and_the_rest_goes_on() {
-    let scene = Scene::new("bad");
+    let scene = Scene::new("cli-bad");
     scene.picture("good.png", 3, 50, 50);
     scene.picture("whole.jpg", 4, 200, 200);
     let whole = fs::read(scene.0.join("whole.jpg")).unwrap();
@@ -321,7 +280,7 @@ fn huge_png_header() -> Vec<u8> {
 #[test]
 fn closed_folders_and_loops_are_one_line_each() {
     use std::os::unix::fs::{PermissionsExt, symlink};
-    let scene = Scene::new("closed");
+    let scene = Scene::new("cli-closed");
     scene.picture("a/1.png", 1, 20, 20);
     scene.picture("z.png", 1, 20, 20);
     symlink("..", scene.0.join("a/up")).unwrap();
@@ -351,7 +310,7 @@ fn closed_folders_and_loops_are_one_line_each() {
 fn a_path_that_is_no_unicode_is_read_and_shown_as_well_as_can_be() {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
-    let scene = Scene::new("unicode");
+    let scene = Scene::new("cli-unicode");
     scene.picture("a.png", 1, 20, 20);
     let name = OsStr::from_bytes(b"odd\xff.png");
     fs::rename(scene.0.join("a.png"), scene.0.join(name)).unwrap();
@@ -367,7 +326,7 @@ fn a_path_that_is_no_unicode_is_read_and_shown_as_well_as_can_be() {
 
 #[test]
 fn doubtful_texts_are_noted_and_used_all_the_same() {
-    let scene = Scene::new("notes");
+    let scene = Scene::new("cli-notes");
     scene.picture("a.png", 1, 20, 20);
     let run = scene.oddlens(&["score", "--normal", "dog,oscilloscope", "--format", "json", "a.png"]);
     assert_eq!(run.status, 0);
@@ -396,7 +355,7 @@ fn doubtful_texts_are_noted_and_used_all_the_same() {
 
 #[test]
 fn thresholds_split_scores() {
-    let scene = Scene::new("threshold");
+    let scene = Scene::new("cli-threshold");
     scene.picture("a.png", 1, 20, 20);
     let verdict = |threshold: &str| {
         let run = scene.oddlens(&["score", "--normal", "dog", "--format", "json", "--threshold", threshold, "a.png"]);
@@ -416,7 +375,7 @@ fn thresholds_split_scores() {
 
 #[test]
 fn embeddings_come_in_the_order_given_and_agree_with_score() {
-    let scene = Scene::new("embed");
+    let scene = Scene::new("cli-embed");
     scene.picture("p/2.png", 1, 90, 40);
     scene.picture("p/1.jpg", 2, 40, 90);
     scene.picture("a.gif", 3, 64, 64);
@@ -445,7 +404,7 @@ fn embeddings_come_in_the_order_given_and_agree_with_score() {
 
 #[test]
 fn npy_holds_the_same_numbers_or_nothing() {
-    let scene = Scene::new("npy");
+    let scene = Scene::new("cli-npy");
     scene.picture("a.png", 3, 64, 64);
     scene.write("bad.png", "x");
     let bytes = |arguments: &[&str]| {
@@ -480,7 +439,7 @@ fn npy_holds_the_same_numbers_or_nothing() {
 
 #[test]
 fn the_reader_may_leave() {
-    let scene = Scene::new("pipe");
+    let scene = Scene::new("cli-pipe");
     scene.picture("a.png", 3, 16, 16);
     // Lines longer than a pipe holds in all, so that writing must fail.
     let names = vec!["dog"; 100].join(",");
@@ -498,7 +457,7 @@ fn the_reader_may_leave() {
 
 #[test]
 fn every_help_has_examples() {
-    let scene = Scene::new("help");
+    let scene = Scene::new("cli-help");
     for command in [
         &[][..],
         &["score"],
@@ -522,7 +481,7 @@ fn every_help_has_examples() {
 
 #[test]
 fn the_built_in_model_survives_inspection_and_conversion() {
-    let scene = Scene::new("model");
+    let scene = Scene::new("cli-model");
     scene.picture("a.png", 3, 64, 64);
     scene.picture("b.png", 8, 64, 64);
     let model = concat!(env!("CARGO_MANIFEST_DIR"), "/weights/mini.gguf");
@@ -556,6 +515,14 @@ fn the_built_in_model_survives_inspection_and_conversion() {
     };
     let expected = scores(&[]);
     assert_eq!(scores(&["--model", model]), expected, "the built-in model is that file");
+    let q4 = scene.oddlens(&["model", "convert", model, "out.gguf", "--quant", "q4"]);
+    let small = inspect("out.gguf");
+    assert!(q4.status == 0 && of_type(&small, "q4_0") > 0 && of_type(&small, "f16") <= 2, "{q4:?}");
+    assert!(small["bytes"].as_u64() < Some(original["bytes"].as_u64().unwrap() * 2 / 3), "{small}");
+    // 5e-4 was measured
+    for (a, b) in scores(&["--model", "out.gguf"]).iter().zip(&expected) {
+        assert!((a - b).abs() < 1e-2, "q4: {a} {b}");
+    }
     for quant in ["q8", "f16"] {
         scene.write("out.gguf", "an older file");
         let run = scene.oddlens(&["model", "convert", model, "out.gguf", "--quant", quant]);
@@ -587,7 +554,7 @@ fn scores_are_those_of_pytorch() {
     };
     let reference: Value = serde_json::from_str(&reference).unwrap();
     let images = reference["images"].as_array().unwrap();
-    let scene = Scene::new("pytorch");
+    let scene = Scene::new("cli-pytorch");
     let files: Vec<String> =
         images.iter().map(|image| mini.join(image["file"].as_str().unwrap()).to_str().unwrap().into()).collect();
     let files: Vec<&str> = files.iter().map(String::as_str).collect();
@@ -611,7 +578,7 @@ fn scores_are_those_of_pytorch() {
 #[test]
 fn an_archive_of_pytorch_is_a_model() {
     use std::io::Read as _;
-    let scene = Scene::new("archive");
+    let scene = Scene::new("cli-archive");
     scene.picture("a.png", 3, 64, 64);
     scene.picture("b.png", 8, 64, 64);
     let unpack = |name: &str| {
@@ -660,4 +627,32 @@ fn an_archive_of_pytorch_is_a_model() {
     let told = |activation| scores(&["--model", "open-clip-f32.pt", "--compute", "f32", "--activation", activation]);
     assert_ne!(told("gelu"), told("quick-gelu"));
     assert_eq!(inspect(&["open-clip-f32.pt", "--activation", "gelu"])["geometry"]["activation"], "gelu");
+}
+
+/// A model of random weights is made of a file as of any other, and told from one that works.
+#[test]
+fn check_tells_a_model_from_noise() {
+    let scene = Scene::new("cli-check");
+    let run = scene.oddlens(&["model", "check"]);
+    assert_eq!(run.status, 0, "{run:?}");
+    assert!(run.out.contains("of 6 sample pictures recognised among 12 names"), "{run:?}");
+
+    for class in ["dog", "orange"] {
+        scene.picture(&format!("classes/{class}/1.png"), class.len() as u32, 40, 40);
+    }
+    let run = scene.oddlens(&["model", "check", "--cifar", "classes"]);
+    assert!(run.status == 0 && run.out.contains("on 2 pictures of 2 classes"), "{run:?}");
+    assert!(run.out.contains("published 0.985") && run.out.contains("2205.11474"), "{run:?}");
+
+    let case = common::random_clip::case("odd-widths", "strong", false);
+    let rows = case.config["text_config"]["vocab_size"].as_i64().unwrap();
+    let ids: Vec<i64> = [-1].into_iter().chain(0..rows - 3).chain([49406, 49407]).collect();
+    scene.write("noise.safetensors", case.safetensors());
+    scene.write("config.json", case.config.to_string());
+    scene.write("token_ids.json", serde_json::to_string(&ids).unwrap());
+    let run = scene.oddlens(&["model", "check", "noise.safetensors"]);
+    assert_eq!(run.status, 1, "{run:?}");
+    assert!(run.error().contains("near chance"), "{run:?}");
+    let run = scene.oddlens(&["model", "convert", "noise.safetensors", "noise.gguf", "--quant", "q8"]);
+    assert!(run.status == 0 && run.err.contains("cosine with f32 at least 0.99"), "{run:?}");
 }

@@ -2,12 +2,17 @@
 //! counted again from what it wrote, and scores compared with the engine that the page uses.
 #![cfg(feature = "cli")]
 
+mod common {
+    pub mod scene;
+}
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use common::scene::{Run, Scene};
 use oddlens::clip::vocabulary::Vocabulary;
 use oddlens::clip::{ClipError, Encoder, TextEmbeddings};
 use oddlens::embedding::Embeddings;
@@ -20,27 +25,7 @@ use oddlens::score::METHODS;
 use oddlens::weights::manifest::embedded;
 use serde_json::Value;
 
-/// A folder of its own, gone afterwards.
-struct Scene(PathBuf);
-
 impl Scene {
-    fn new(name: &str) -> Self {
-        let root = std::env::temp_dir().join(format!("oddlens-eval-{name}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&root);
-        fs::create_dir_all(&root).unwrap();
-        Self(root)
-    }
-
-    fn write(&self, name: &str, bytes: impl AsRef<[u8]>) {
-        let path = self.0.join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, bytes).unwrap();
-    }
-
-    fn read(&self, name: &str) -> String {
-        fs::read_to_string(self.0.join(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
-    }
-
     /// A picture of a kind: kinds differ in colour and pattern, pictures of a kind in details.
     fn picture(&self, name: &str, kind: u32, number: u32) {
         let path = self.0.join(name);
@@ -54,23 +39,6 @@ impl Scene {
         numbers.for_each(|number| self.picture(&format!("{folder}/{number:02}.png"), kind, number));
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_oddlens"));
-        command.args(arguments).current_dir(&self.0);
-        command
-    }
-
-    fn oddlens(&self, arguments: &[&str]) -> Run {
-        let output = self.command(arguments).output().unwrap();
-        let run = Run {
-            status: output.status.code().expect("ended by itself"),
-            out: String::from_utf8(output.stdout).unwrap(),
-            err: String::from_utf8(output.stderr).unwrap(),
-        };
-        assert!(!run.err.contains("panicked"), "{}", run.err);
-        run
-    }
-
     /// A run that ends with `status`, and what it wrote.
     fn eval(&self, status: i32, arguments: &[&str]) -> (Run, Value) {
         let run = self.oddlens(&[&["eval", "--out", "out"], arguments].concat());
@@ -82,23 +50,8 @@ impl Scene {
     fn refused(&self, arguments: &[&str]) -> String {
         let run = self.oddlens(arguments);
         assert_eq!(run.status, 2, "{arguments:?}: {run:?}");
-        let errors: Vec<&str> = run.err.lines().filter(|l| l.starts_with("error: ")).collect();
-        assert_eq!((errors.len(), run.err.lines().last()), (1, errors.last().copied()), "{}", run.err);
-        errors[0].to_string()
+        run.error().to_string()
     }
-}
-
-impl Drop for Scene {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-#[derive(Debug)]
-struct Run {
-    status: i32,
-    out: String,
-    err: String,
 }
 
 fn pixel(kind: u32, number: u32, x: u32, y: u32) -> [u8; 3] {
@@ -189,7 +142,7 @@ fn three_classes(scene: &Scene) {
 
 #[test]
 fn what_is_written_agrees_with_itself() {
-    let scene = Scene::new("agrees");
+    let scene = Scene::new("eval-agrees");
     three_classes(&scene);
     let (run, results) = scene.eval(0, &["data", "--methods", "all", "--oe-sizes", "0,2,all,50", "--seeds", "2"]);
     // the reference's keys stand at the top, for the first column, and in every column
@@ -260,7 +213,7 @@ fn what_is_written_agrees_with_itself() {
 
 #[test]
 fn every_layout_is_known() {
-    let scene = Scene::new("layouts");
+    let scene = Scene::new("eval-layouts");
     three_classes(&scene);
     let zero_shot = ["--methods", "zero-shot"];
     // class folders without a split: zero-shot judges all
@@ -375,7 +328,7 @@ fn every_layout_is_known() {
 /// A run that was killed goes on from its cache: nothing is done twice, and the end is the same.
 #[test]
 fn a_stopped_run_goes_on() {
-    let scene = Scene::new("resume");
+    let scene = Scene::new("eval-resume");
     scene.pictures("data/dog", 0, 0..40);
     scene.pictures("data/cat", 1, 0..40);
     let arguments = [
@@ -444,7 +397,7 @@ fn a_stopped_run_goes_on() {
 
 #[test]
 fn hard_data_is_said_and_does_no_harm() {
-    let scene = Scene::new("hard");
+    let scene = Scene::new("eval-hard");
     // one class: nothing is anomalous
     scene.pictures("one/dog", 0, 0..3);
     let (run, results) = scene.eval(1, &["one", "--methods", "zero-shot"]);
@@ -536,7 +489,7 @@ impl Encoder for Broken {
 
 #[test]
 fn embeddings_that_are_no_numbers_are_refused() {
-    let scene = Scene::new("nan");
+    let scene = Scene::new("eval-nan");
     scene.picture("a.png", 0, 0);
     let encoder = Broken(Vocabulary::default());
     let model = Model { name: "broken".into(), sha256: "abc".into(), compute: "q8", encoder: &encoder };
@@ -550,7 +503,7 @@ fn embeddings_that_are_no_numbers_are_refused() {
 
 #[test]
 fn two_models_stand_side_by_side() {
-    let scene = Scene::new("two");
+    let scene = Scene::new("eval-two");
     three_classes(&scene);
     let (run, results) = scene.eval(0, &["data", "--methods", "zero-shot", "--compute", "q8", "--compute", "f32"]);
     let name = embedded::manifest().entry(None).unwrap().name.clone();
@@ -608,7 +561,7 @@ fn engine_scores(scene: &Scene, method: &str, normal: &[String], outliers: &[Str
 
 #[test]
 fn page_and_command_line_give_the_same_scores_after_learning() {
-    let scene = Scene::new("page");
+    let scene = Scene::new("eval-page");
     scene.pictures("good", 0, 0..7);
     scene.pictures("bad", 1, 0..3);
     scene.pictures("new", 0, 20..22);
@@ -691,7 +644,7 @@ fn page_and_command_line_give_the_same_scores_after_learning() {
 
 #[test]
 fn a_method_without_its_examples_is_refused_in_one_line() {
-    let scene = Scene::new("lacking");
+    let scene = Scene::new("eval-lacking");
     scene.pictures("good", 0, 0..1);
     scene.pictures("bad", 1, 0..1);
     scene.write("empty/note.txt", "");
@@ -725,7 +678,7 @@ fn a_method_without_its_examples_is_refused_in_one_line() {
 /// Outliers that are normal pictures: whatever was learned ends below zero-shot somewhere, and that is said.
 #[test]
 fn a_head_below_zero_shot_is_warned_of() {
-    let scene = Scene::new("worse");
+    let scene = Scene::new("eval-worse");
     scene.pictures("good", 0, 0..8);
     scene.pictures("bad", 0, 8..16);
     let mut warned = 0;
@@ -766,7 +719,7 @@ fn a_head_below_zero_shot_is_warned_of() {
 
 #[test]
 fn other_heads_are_refused_in_one_line() {
-    let scene = Scene::new("heads");
+    let scene = Scene::new("eval-heads");
     scene.pictures("good", 0, 0..3);
     scene.pictures("bad", 1, 0..2);
     let train = |method: &str, out: &str| {
@@ -827,7 +780,7 @@ fn other_heads_are_refused_in_one_line() {
 /// At most so many normal pictures are learned from, drawn by the seed: then even what has nothing to train is done for each.
 #[test]
 fn normal_examples_can_be_limited() {
-    let scene = Scene::new("normals");
+    let scene = Scene::new("eval-normals");
     for (kind, class) in ["dog", "cat"].iter().enumerate() {
         scene.pictures(&format!("data/train/{class}"), kind as u32, 0..6);
         scene.pictures(&format!("data/test/{class}"), kind as u32, 10..13);
@@ -853,7 +806,7 @@ fn normal_examples_can_be_limited() {
 /// Two runs on one cache would overwrite each other.
 #[test]
 fn a_cache_is_used_by_one_run_at_a_time() {
-    let scene = Scene::new("lock");
+    let scene = Scene::new("eval-lock");
     three_classes(&scene);
     let (_, _) = scene.eval(0, &["data", "--methods", "zero-shot"]);
     let name = fs::read_dir(scene.0.join("out/cache"))

@@ -1,6 +1,6 @@
 //! How numbers are stored: floats of 32 and 16 bits, and GGUF's blocks of 32 numbers of 4, 5 or 8 bits that share an f16 scale.
 //!
-//! The layouts are those of ggml's `block_q4_0` to `block_q8_0` (`ggml-common.h`, `ggml-quants.c`). Only `Q8_0` is written, too.
+//! The layouts are those of ggml's `block_q4_0` to `block_q8_0` (`ggml-common.h`, `ggml-quants.c`). `Q8_0` and `Q4_0` are written, too.
 
 use half::{bf16, f16};
 
@@ -129,7 +129,8 @@ impl DType {
                 assert!(values.len().is_multiple_of(Q8_0_BLOCK), "q8_0 stores whole blocks of 32");
                 values.chunks_exact(Q8_0_BLOCK).flat_map(encode_q8_0).collect()
             }
-            DType::Q4_0 | DType::Q4_1 | DType::Q5_0 | DType::Q5_1 => panic!("{} is only read", self.name()),
+            DType::Q4_0 => encode_q4_0(values),
+            DType::Q4_1 | DType::Q5_0 | DType::Q5_1 => panic!("{} is only read", self.name()),
         }
     }
 }
@@ -176,6 +177,23 @@ pub fn q8_0_row(row: &[u8], codes: &mut Vec<i8>) -> Option<f32> {
 
 fn encode_q8_0(values: &[f32]) -> Vec<u8> {
     q8_0_block(values, q8_0_scale(values))
+}
+
+/// Stores whole blocks as `Q4_0`, each with the scale that is `-1/8` of its largest number by size, sign included, so that this number
+/// has code 0 and loses nothing; the others are off by at most half a scale, and those of the opposite sign beyond `7/8` of it by a
+/// whole one (ggml's `quantize_row_q4_0_ref`).
+fn encode_q4_0(values: &[f32]) -> Vec<u8> {
+    assert!(values.len().is_multiple_of(BLOCK), "q4_0 stores whole blocks of 32");
+    let block = |values: &[f32]| {
+        let largest = values.iter().fold(0f32, |a, &v| if v.abs() > a.abs() { v } else { a });
+        let scale = f16::from_f32(largest / -8.0);
+        let inverse = if scale.to_f32() != 0.0 { 1.0 / scale.to_f32() } else { 0.0 };
+        let code = |v: f32| (v * inverse + 8.5).clamp(0.0, 15.0) as u8;
+        let (low, high) = values.split_at(BLOCK / 2);
+        let nibbles = low.iter().zip(high).map(|(&low, &high)| code(low) | code(high) << 4);
+        scale.to_le_bytes().into_iter().chain(nibbles).collect::<Vec<u8>>()
+    };
+    values.chunks_exact(BLOCK).flat_map(block).collect()
 }
 
 fn q8_0_scale(values: &[f32]) -> f16 {
@@ -247,6 +265,34 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn q4_0_errs_by_half_a_step_in_each_block() {
+        let values: Vec<f32> =
+            (0..640).map(|i| (((i * 37) % 64) as f32 / 7.0 - 4.3) * if i < 320 { 1.0 } else { -0.01 }).collect();
+        let bytes = DType::Q4_0.encode(&values);
+        assert_eq!(Some(bytes.len()), DType::Q4_0.bytes_for(values.len()));
+        let got = DType::Q4_0.decode(&bytes);
+        for (values, got) in values.chunks(BLOCK).zip(got.chunks(BLOCK)) {
+            let largest = values.iter().fold(0f32, |a, &v| if v.abs() > a.abs() { v } else { a });
+            let step = (largest / 8.0).abs();
+            for (&v, &g) in values.iter().zip(got) {
+                // there is no code for eight steps on the other side
+                let most = if v * largest < 0.0 && v.abs() > 7.5 * step { 1.0 } else { 0.5 };
+                assert!((v - g).abs() <= step * most * 1.01, "{v} became {g}, steps of {step}");
+            }
+            let at = values.iter().position(|&v| v == largest).expect("it is there");
+            assert!((got[at] - largest).abs() <= largest.abs() * 1e-3, "{largest} became {}", got[at]);
+        }
+        assert_eq!(DType::Q4_0.decode(&DType::Q4_0.encode(&[0.0; 32])), [0.0; 32]);
+        // by hand, as ggml stores it: steps of 0.5, code 0 for the largest, 8 for zero
+        let mut values = [0.0; 32];
+        (values[0], values[1], values[16], values[31]) = (-4.0, 3.5, 0.5, 4.0);
+        let mut block = vec![0x00, 0x38, 0x90, 0x8f];
+        block.extend([0x88; 13]);
+        block.push(0xf8);
+        assert_eq!(DType::Q4_0.encode(&values), block);
     }
 
     #[test]

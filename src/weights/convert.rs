@@ -15,6 +15,8 @@ pub enum Quant {
     Q8,
     /// 16-bit floats.
     F16,
+    /// Linear weights of the layers in 4 bits (`Q4_0`), everything else that is large in 8.
+    Q4,
 }
 
 /// What a converted file holds beside its source's own keys and tensors.
@@ -151,15 +153,7 @@ impl Iterator for Conversion<'_> {
 
 fn stored_as(name: &str, shape: &[usize], quant: Quant) -> DType {
     let row = shape.last().copied().unwrap_or(1);
-    if shape.len() < 2 || name.contains(".exact_") {
-        DType::F32
-    } else if name.contains("token_embedding") || name.contains("position_embedding") {
-        DType::F16
-    } else if quant == Quant::Q8 && DType::Q8_0.bytes_for(row).is_some() {
-        DType::Q8_0
-    } else {
-        DType::F16
-    }
+    if shape.len() < 2 || name.contains(".exact_") { DType::F32 } else { matrix_type(name, row, quant) }
 }
 
 fn is_of_image_tower(name: &str) -> bool {
@@ -172,6 +166,19 @@ fn is_of_image_tower(name: &str) -> bool {
 /// As [`Conversion::into_bytes`].
 pub fn to_gguf(checkpoint: &Checkpoint, additions: Additions, quant: Quant) -> Result<Vec<u8>, WeightsError> {
     Conversion::new(checkpoint, additions, quant)?.into_bytes()
+}
+
+/// How a matrix with rows of `row` numbers is stored.
+fn matrix_type(name: &str, row: usize, quant: Quant) -> DType {
+    let is_table = name.contains("token_embedding") || name.contains("position_embedding");
+    let blocks = DType::Q8_0.bytes_for(row).is_some();
+    match quant {
+        Quant::Q4 if blocks && name.contains(".layers.") => DType::Q4_0,
+        // positions are few
+        Quant::Q4 if blocks && !name.contains("position_embedding") => DType::Q8_0,
+        Quant::Q8 if blocks && !is_table => DType::Q8_0,
+        _ => DType::F16,
+    }
 }
 
 #[cfg(test)]

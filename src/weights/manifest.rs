@@ -1,12 +1,12 @@
 //! `weights/manifest.json`: the models that a page offers.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::WeightsError;
 use crate::protocol::ModelEntry;
 
 /// The models on offer; the default is one of them.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     /// The `id` of the model to begin with.
     pub default: String,

@@ -1,7 +1,7 @@
 //! Which model to use: the one built into this program, or a file and what lies beside it.
 
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use clap::ValueEnum;
 use oddlens::clip::tokenizer::parse_merges;
@@ -15,7 +15,7 @@ use serde::Deserialize;
 use crate::Failure;
 
 /// The threshold where nobody has measured a better one: anomalous when the anomaly texts have more than half of the probability.
-const PLAIN_THRESHOLD: f32 = 0.5;
+pub const PLAIN_THRESHOLD: f32 = 0.5;
 
 /// Which model, and how it computes.
 #[derive(Debug, clap::Args)]
@@ -129,7 +129,7 @@ pub fn load_file(path: Option<&Path>, compute: Compute, activation: Option<Activ
 /// When it cannot be read or is of no known format: wrong usage.
 pub fn read(path: &Path) -> Result<(Checkpoint, String), Failure> {
     let wrong = |message: String| Failure::Usage(format!("model {}: {message}", path.display()));
-    let bytes = fs::read(path).map_err(|error| wrong(one_line(&error)))?;
+    let bytes = read_bytes(path).map_err(|error| wrong(one_line(&error)))?;
     let digest = digest(&bytes);
     let checkpoint = Checkpoint::read(bytes).map_err(|error| wrong(error.to_string()))?;
     Ok((checkpoint, digest))
@@ -145,8 +145,27 @@ pub fn open(path: &Path) -> Result<Checkpoint, Failure> {
     Checkpoint::open(file).map_err(|error| wrong(error.to_string()))
 }
 
+/// The name of part `number`, from 1, of a file that is split.
+pub fn part_name(file: &str, number: usize) -> String {
+    format!("{file}.part{number}")
+}
+
+/// A file, or the parts that lie in its place, one after the other.
+fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
+    let whole = fs::read(path);
+    let part = |number| path.with_file_name(part_name(&path.file_name().unwrap_or_default().to_string_lossy(), number));
+    if whole.is_ok() || !part(1).is_file() {
+        return whole;
+    }
+    let mut bytes = Vec::new();
+    for part in (1..).map(part).take_while(|part| part.is_file()) {
+        io::copy(&mut fs::File::open(part)?, &mut bytes)?;
+    }
+    Ok(bytes)
+}
+
 /// SHA-256 in lower-case hex.
-fn digest(bytes: &[u8]) -> String {
+pub fn digest(bytes: &[u8]) -> String {
     use sha2::Digest;
     sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -177,7 +196,12 @@ pub struct Neighbours {
 impl Neighbours {
     /// Those that lie beside `path`; none for GGUF, which carries everything itself.
     pub fn of(path: &Path, checkpoint: &Checkpoint, activation: Option<Activation>) -> Self {
-        Self { activation, ..Self::default() }.or_beside(path, checkpoint)
+        Self::none(activation).or_beside(path, checkpoint)
+    }
+
+    /// None but the activation.
+    pub fn none(activation: Option<Activation>) -> Self {
+        Self { activation, ..Self::default() }
     }
 
     /// These, completed with those beside `path`.
@@ -223,6 +247,22 @@ fn read_text(path: &Path) -> Result<String, Failure> {
 fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T, Failure> {
     let text = read_text(path)?;
     serde_json::from_str(&text).map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))
+}
+
+/// The contents of a `token_ids.json`.
+///
+/// # Errors
+/// When they are not of its form.
+pub fn parse_token_ids(text: &str) -> Result<Vec<i64>, serde_json::Error> {
+    serde_json::from_str(text).map(TokenIds::ids)
+}
+
+/// The contents of a `vocabulary.json`.
+///
+/// # Errors
+/// When they are not of its form.
+pub fn parse_vocabulary(text: &str) -> Result<Vec<String>, serde_json::Error> {
+    serde_json::from_str(text).map(Vocabulary::names)
 }
 
 #[derive(Deserialize)]

@@ -2,6 +2,7 @@
 //! file of its own, which touches files and the terminal and leaves every step from bytes to score to the library.
 
 mod bench;
+mod download;
 mod embed;
 mod eval;
 mod labels;
@@ -12,6 +13,8 @@ mod ordered;
 mod pictures;
 mod report;
 mod score;
+mod self_test;
+mod texts;
 mod train;
 
 use std::io::{self, Write};

@@ -7,7 +7,7 @@ use clap::builder::PossibleValuesParser;
 use oddlens::clip::Encoder;
 use oddlens::engine::pipeline::{Prepared, see};
 use oddlens::eval::paths;
-use oddlens::protocol::{Basis, DEFAULT_ANOMALY, DEFAULT_METHOD, DEFAULT_TEMPLATE, Note, Pixels, Setup};
+use oddlens::protocol::{Basis, DEFAULT_METHOD, Note, Pixels};
 use oddlens::score::{METHODS, Method};
 use oddlens::train::head_file::{self, SavedHead};
 
@@ -16,6 +16,7 @@ use crate::learn::{ExampleArgs, Lessons, read_head};
 use crate::load::{Loaded, ModelArgs, load};
 use crate::pictures::{self, Threads, no_clock};
 use crate::report::{Format, Report, Tally};
+use crate::texts::TextArgs;
 use crate::train::warning;
 use crate::{Done, Failure, say};
 
@@ -63,15 +64,8 @@ pub struct Args {
     /// What is normal: names, separated by commas or given repeatedly; not needed with --head, which knows its own
     #[arg(long, value_name = "NAMES", required_unless_present = "head", value_delimiter = ',')]
     normal: Vec<String>,
-    /// Prompt for a normal name, which stands at '{}'; several are averaged
-    #[arg(long, value_name = "TEXT", default_value = DEFAULT_TEMPLATE)]
-    template: Vec<String>,
-    /// Text that stands for the anomaly; several are possible; with '{}' it is asked for every normal name
-    #[arg(long, value_name = "TEXT", default_value = DEFAULT_ANOMALY)]
-    anomaly: Vec<String>,
-    /// Name of an outlier that is known to occur, a further text for the anomaly; several are possible
-    #[arg(long, value_name = "NAME", value_delimiter = ',')]
-    known_outlier: Vec<String>,
+    #[command(flatten)]
+    texts: TextArgs,
     /// How a score comes about [default: zero-shot; with --head, the head's]
     #[arg(long, value_name = "METHOD", value_parser = methods(|_| true))]
     method: Option<String>,
@@ -109,11 +103,6 @@ pub fn methods(wanted: fn(&Method) -> bool) -> PossibleValuesParser {
     )
 }
 
-/// Names as they were meant.
-pub fn names(given: &[String]) -> Vec<String> {
-    given.iter().map(|name| name.trim().to_string()).filter(|name| !name.is_empty()).collect()
-}
-
 fn threshold(text: &str) -> Result<f32, String> {
     let value: f32 = text.parse().map_err(|_| "expected a number from 0 to 1".to_string())?;
     if (0.0..=1.0).contains(&value) { Ok(value) } else { Err("expected a number from 0 to 1".into()) }
@@ -132,13 +121,7 @@ pub fn run(arguments: Args) -> Result<Done, Failure> {
         arguments.examples.check(method)?;
     }
     let loaded = load(&arguments.model)?;
-    let mut setup = Setup {
-        normal: names(&arguments.normal),
-        templates: arguments.template.clone(),
-        anomaly: arguments.anomaly.clone(),
-        known_outliers: arguments.known_outlier.clone(),
-        method: method.id.into(),
-    };
+    let mut setup = arguments.texts.setup(&arguments.normal, method);
     let head = arguments.head.as_deref().map(read_head).transpose()?;
     if let Some(bytes) = &head {
         let saved = saved_head(bytes, &loaded, arguments.method.as_deref())?;

@@ -5,13 +5,14 @@ use std::path::PathBuf;
 
 use oddlens::engine::pipeline::Prepared;
 use oddlens::eval::paths::{one_line, replace};
-use oddlens::protocol::{DEFAULT_ANOMALY, DEFAULT_TEMPLATE, Fitted, Setup, Verdict};
+use oddlens::protocol::{Fitted, Verdict};
 use oddlens::score::METHODS;
 
 use crate::learn::{ExampleArgs, Lessons};
 use crate::load::{ModelArgs, load};
 use crate::pictures::Threads;
-use crate::score::{methods, names, say_notes};
+use crate::score::{methods, say_notes};
+use crate::texts::TextArgs;
 use crate::{Done, Failure, say};
 
 const EXAMPLES: &str = "\
@@ -37,15 +38,8 @@ pub struct Args {
     /// What is normal: names, separated by commas or given repeatedly
     #[arg(long, value_name = "NAMES", required = true, value_delimiter = ',')]
     normal: Vec<String>,
-    /// Prompt for a normal name, as for 'oddlens score'
-    #[arg(long, value_name = "TEXT", default_value = DEFAULT_TEMPLATE)]
-    template: Vec<String>,
-    /// Text that stands for the anomaly, as for 'oddlens score'
-    #[arg(long, value_name = "TEXT", default_value = DEFAULT_ANOMALY)]
-    anomaly: Vec<String>,
-    /// Name of an outlier that is known to occur, as for 'oddlens score'
-    #[arg(long, value_name = "NAME", value_delimiter = ',')]
-    known_outlier: Vec<String>,
+    #[command(flatten)]
+    texts: TextArgs,
     #[command(flatten)]
     examples: ExampleArgs,
     /// The file to write
@@ -65,13 +59,7 @@ pub fn run(arguments: Args) -> Result<Done, Failure> {
     let method = oddlens::score::method(&arguments.method).map_err(|e| Failure::Usage(e.to_string()))?;
     arguments.examples.check(method)?;
     let loaded = load(&arguments.model)?;
-    let setup = Setup {
-        normal: names(&arguments.normal),
-        templates: arguments.template,
-        anomaly: arguments.anomaly,
-        known_outliers: arguments.known_outlier,
-        method: method.id.into(),
-    };
+    let setup = arguments.texts.setup(&arguments.normal, method);
     let prepared = Prepared::new(&loaded.clip, &setup).map_err(|failure| Failure::Usage(failure.message))?;
     say_notes(&prepared);
     let mut lessons = Lessons::look(&arguments.examples, &loaded, &arguments.threads)?;

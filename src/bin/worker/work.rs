@@ -318,7 +318,8 @@ impl Worker {
     /// The tokenizer's merge rules, which files of others often lack: those of the site's own model.
     async fn merges(&self) -> Option<Vec<String>> {
         let (models, default) = fetch::offer(JobId(0), None, None, &mut |_| {}).await.ok()?;
-        let own = models.iter().find(|m| m.id == default)?;
+        let at_hand = || models.iter().filter(|m| !m.is_download());
+        let own = at_hand().find(|m| m.id == default).or(at_hand().next())?;
         let file = fetch::weights(own, None, now, &mut |_| {}).await.ok()?;
         clip::merges_of(file)
     }

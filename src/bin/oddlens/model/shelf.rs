@@ -1,0 +1,218 @@
+//! A folder of models as a page offers them: files, in parts where they are large, and the manifest beside them; and the way of any
+//! model file onto it: to our GGUF, through the self-test.
+//!
+//! It does not know where files come from.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use oddlens::clip::{self, Clip, Compute, Sidecars};
+use oddlens::eval::paths::{one_line, replace};
+use oddlens::protocol::{ModelEntry, ModelPart};
+use oddlens::weights::manifest::{self, Manifest};
+use oddlens::weights::{Checkpoint, convert};
+
+use super::convert::Quant;
+use crate::load::{self, PLAIN_THRESHOLD, digest};
+use crate::self_test::Answers;
+use crate::{Failure, say};
+
+/// GitHub refuses files above 100 MiB, and warns of those above 50; 90 MiB (94.4 MB) leave room for hosts that count otherwise.
+const PART_BYTES: u64 = 90 << 20;
+
+/// Where a model goes, and in what form.
+#[derive(Debug, clap::Args)]
+pub struct ShelfArgs {
+    /// The folder for model and manifest; made if it is not there
+    #[arg(long, value_name = "DIR", default_value = "models")]
+    pub out: PathBuf,
+    /// How linear weights are stored
+    #[arg(long, value_enum, default_value = "q8")]
+    pub quant: Quant,
+    /// The model's short name, in the manifest and of its file [default: after the file]
+    #[arg(long, value_name = "NAME", value_parser = id)]
+    pub id: Option<String>,
+    /// Make it the model that a page begins with (the first in a folder is so anyway)
+    #[arg(long)]
+    pub default: bool,
+    /// A larger file is split into parts of this size: hosts limit what they take
+    #[arg(long, value_name = "BYTES", default_value_t = PART_BYTES, value_parser = clap::value_parser!(u64).range(1..))]
+    pub part_bytes: u64,
+    /// Take it even if it fails the self-test (a model of random weights does)
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// What people are told about a model.
+pub struct Words {
+    pub name: String,
+    pub can: String,
+    pub cannot: String,
+}
+
+fn id(text: &str) -> Result<String, String> {
+    if short(text) == text && !text.is_empty() {
+        Ok(text.into())
+    } else {
+        Err("expected lower-case letters, digits, '-', '_' and '.', not at the beginning".into())
+    }
+}
+
+/// A text as a short name: what may stand neither in addresses nor in file names becomes a hyphen.
+pub fn short(text: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c.to_ascii_lowercase() } else { '-' };
+    text.chars().map(plain).collect::<String>().trim_start_matches(['.', '-']).to_string()
+}
+
+/// Makes our GGUF of a model, tests it, and puts it into the folder under `id`; says so on standard error.
+///
+/// # Errors
+/// When it is no usable CLIP (wrong usage), does not work, or the folder cannot be written.
+pub fn put(
+    arguments: &ShelfArgs,
+    id: &str,
+    words: Words,
+    checkpoint: Checkpoint,
+    sidecars: &Sidecars,
+) -> Result<(), Failure> {
+    let wrong = |error: &dyn std::fmt::Display| Failure::Usage(format!("model {id}: {error}"));
+    let failed = |message: String| Failure::Failed(format!("model {id}: {message}"));
+    // before the long work: a manifest that cannot be read is no reason to have done it in vain
+    let mut shelf = read(&arguments.out)?;
+    let exact = {
+        let clip = Clip::new(&checkpoint, sidecars, Compute::F32).map_err(|error| wrong(&error))?;
+        Answers::few(&clip).map_err(failed)?
+    };
+    let bytes = if arguments.quant == Quant::Q8 && clip::is_own(&checkpoint) {
+        let source = checkpoint.source();
+        source.read(0..source.size()).map_err(|error| wrong(&error))?.into_owned()
+    } else {
+        let quant = arguments.quant;
+        let additions = clip::gguf_additions(&checkpoint, sidecars, quant.rounds()).map_err(|error| wrong(&error))?;
+        convert::to_gguf(&checkpoint, additions, quant.into()).map_err(|error| wrong(&error))?
+    };
+    drop(checkpoint);
+    let file: Arc<[u8]> = bytes.into();
+    let result = Checkpoint::open(file.clone()).map_err(|error| wrong(&error))?;
+    let answers = {
+        let clip = Clip::new(&result, &Sidecars::default(), Compute::Q8).map_err(|error| wrong(&error))?;
+        Answers::all(&clip).map_err(failed)?
+    };
+    let (recognition, agreement) = (answers.recognition(), answers.agreement(&exact));
+    for tested in [recognition.check(), agreement.check(arguments.quant.how(), arguments.quant.least_cosine())] {
+        match tested {
+            Err(message) if arguments.force => say(&format!("warning: {message}")),
+            Err(message) => return Err(failed(format!("{message}; --force takes it all the same"))),
+            Ok(()) => {}
+        }
+    }
+    let entry = shelf.put(arguments, id, words, &file)?;
+    let file = arguments.out.join(&entry.file);
+    let parts = if entry.parts.is_empty() { String::new() } else { format!(" in {} parts", entry.parts.len()) };
+    say(&format!("{}: {} bytes{parts}, SHA-256 {}", file.display(), entry.bytes, entry.sha256));
+    say(&format!(
+        "{}; cosine with f32 at least {:.4} (pictures), {:.4} (texts)",
+        recognition.line(),
+        agreement.pictures,
+        agreement.texts
+    ));
+    Ok(())
+}
+
+/// The folder's manifest, if it has one.
+struct Shelf(Option<Manifest>);
+
+fn read(folder: &Path) -> Result<Shelf, Failure> {
+    let path = folder.join("manifest.json");
+    let wrong = |error: &dyn std::fmt::Display| Failure::Usage(format!("{}: {error}", path.display()));
+    match fs::read_to_string(&path) {
+        Ok(text) => Ok(Shelf(Some(manifest::parse(&text).map_err(|error| wrong(&error))?))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Shelf(None)),
+        Err(error) => Err(wrong(&one_line(&error))),
+    }
+}
+
+impl Shelf {
+    /// Writes the file or its parts, then the manifest that names them, then removes what an older model of that name leaves behind:
+    /// at no time does the manifest name what is not there.
+    fn put(&mut self, arguments: &ShelfArgs, id: &str, words: Words, bytes: &[u8]) -> Result<ModelEntry, Failure> {
+        let folder = &arguments.out;
+        let cannot = |path: &Path, error: &std::io::Error| {
+            Failure::Failed(format!("cannot write {}: {}", path.display(), one_line(error)))
+        };
+        fs::create_dir_all(folder).map_err(|error| cannot(folder, &error))?;
+        let write = |name: &str, bytes: &[u8]| {
+            let path = folder.join(name);
+            replace(&path, bytes).map_err(|error| cannot(&path, &error))
+        };
+        let file = format!("{id}.gguf");
+        let mut parts = Vec::new();
+        let size = usize::try_from(arguments.part_bytes).unwrap_or(usize::MAX);
+        if bytes.len() > size {
+            for (piece, number) in bytes.chunks(size).zip(1..) {
+                let name = load::part_name(&file, number);
+                write(&name, piece)?;
+                parts.push(ModelPart { file: name, bytes: piece.len() as u64, sha256: digest(piece) });
+            }
+        } else {
+            write(&file, bytes)?;
+        }
+        let Words { name, can, cannot: limits } = words;
+        let entry = ModelEntry {
+            id: id.into(),
+            name,
+            file: file.clone(),
+            address: None,
+            parts,
+            bytes: bytes.len() as u64,
+            sha256: digest(bytes),
+            threshold: PLAIN_THRESHOLD,
+            threshold_source:
+                "Not measured for this model: at 0.5 both sentences fit equally well. Set it by your own pictures."
+                    .into(),
+            can,
+            cannot: limits,
+            memory_bytes: bytes.len() as u64,
+            kept: false,
+            partial: 0,
+        };
+        let manifest = self.0.get_or_insert_with(|| Manifest { default: id.into(), models: vec![] });
+        match manifest.models.iter_mut().find(|model| model.id == id) {
+            Some(model) => *model = entry.clone(),
+            None => manifest.models.push(entry.clone()),
+        }
+        if arguments.default {
+            manifest.default = id.into();
+        }
+        let json = serde_json::to_string_pretty(manifest).map_err(|error| Failure::Failed(error.to_string()))?;
+        write("manifest.json", format!("{json}\n").as_bytes())?;
+        let mut stale = vec![folder.join(&file)];
+        if entry.parts.is_empty() {
+            stale.clear();
+        }
+        stale.extend(
+            (entry.parts.len() + 1..).map(|n| folder.join(load::part_name(&file, n))).take_while(|p| p.is_file()),
+        );
+        for path in stale {
+            // it may not be there; nothing names it any more
+            let _ = fs::remove_file(path);
+        }
+        Ok(entry)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_names_are_fit_for_files_and_addresses() {
+        assert_eq!(short("ViT-B-32 (mine)"), "vit-b-32--mine-");
+        assert_eq!(short("../.x/y"), "x-y");
+        assert!(id("vit-b-32").is_ok());
+        for wrong in ["", "A", ".a", "a/b", "ü"] {
+            assert!(id(wrong).is_err(), "{wrong}");
+        }
+    }
+}
