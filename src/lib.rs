@@ -21,7 +21,7 @@
 //! | 6 | `eval` (`cli`) | data sets on disk, the cache of embeddings, tasks and runs, measures, tables and charts | the page, the terminal |
 //! | 6 | `link` | the wire between page and worker: spawn, transfer, respawn | what the messages mean |
 //! | 6 | `ui` | the page: `app`, `hooks`, `components` | tensors, models, scorers |
-//! | - | `bin/page`, `bin/worker`, `bin/oddlens` | entry points and the edges: network in the worker, files in the command line | |
+//! | - | `bin/page`, `bin/worker`, `bin/oddlens` | entry points and the edges: network in the worker, files and network in the command line | |
 //!
 //! # Laws
 //! 1. `ui` and `app_state` name no tensor, model or scorer: a new scoring method needs no edit in the page.
