@@ -70,8 +70,8 @@ impl<'a> Conversion<'a> {
                 return Err(super::malformed("GGUF", "tensors", "each name once", format!("{name} twice")));
             }
         }
-        // stable: by name within a tower, additions last
-        tensors.sort_by_key(|t| !is_of_image_tower(&t.name));
+        // by name: what belongs to a layer lies together
+        tensors.sort_by_key(|t| (!is_of_image_tower(&t.name), t.name.clone()));
         let header = gguf::header(&keys, &tensors);
         let size = tensors.iter().fold(header.len() as u64, |at, t| at + gguf::padding(at) as u64 + t.bytes());
         Ok(Self { checkpoint, header: Some(header), tensors, added, size, written: 0, tensor: 0, number: 0 })
@@ -255,10 +255,10 @@ mod tests {
         assert!(pieces.iter().all(|piece| piece.len() <= 4 * PIECE + 32), "pieces are small");
         let tensors: Vec<_> = [
             (&shapes[1], DType::Q8_0),
+            (&("vision_model.large.weight.exact_inputs", vec![1, PIECE + 1]), DType::F32),
             (&shapes[3], DType::Q8_0),
             (&shapes[2], DType::F32),
             (&shapes[0], DType::Q8_0),
-            (&("vision_model.large.weight.exact_inputs", vec![1, PIECE + 1]), DType::F32),
             (&shapes[6], DType::F32),
             (&shapes[4], DType::F16),
             (&shapes[5], DType::F16),

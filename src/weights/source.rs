@@ -78,6 +78,59 @@ impl<R: Read + Seek> Source for Seekable<R> {
     }
 }
 
+/// A source of which each reading costs some time, however little is read: it is read in blocks, the last of which are kept, since tensors that
+/// are wanted together lie together.
+pub struct Blocks<S> {
+    file: S,
+    /// Number and bytes of the blocks that are kept, the one wanted last at the end.
+    kept: RefCell<Vec<(u64, Vec<u8>)>>,
+}
+
+impl<S: Source> Blocks<S> {
+    /// Bytes of a block. A browser reads some 500 MB a second in such pieces, half of that in a quarter of them.
+    const BLOCK: u64 = 4 << 20;
+    /// A layer of a ViT-L/14 in 8 bits lies in four.
+    const KEPT: usize = 4;
+
+    pub fn new(file: S) -> Self {
+        Self { file, kept: RefCell::default() }
+    }
+}
+
+impl<S: Source> Source for Blocks<S> {
+    fn size(&self) -> u64 {
+        self.file.size()
+    }
+
+    fn read(&self, range: Range<u64>) -> Result<Cow<'_, [u8]>, WeightsError> {
+        if range.end > self.size() {
+            return Err(beyond(&range, self.size()));
+        }
+        let mut bytes = room(&range)?;
+        let (mut kept, mut at, mut rest) = (self.kept.borrow_mut(), range.start, &mut bytes[..]);
+        while !rest.is_empty() {
+            let number = at / Self::BLOCK;
+            let start = number * Self::BLOCK;
+            let block = match kept.iter().position(|&(n, _)| n == number) {
+                Some(i) => kept.remove(i),
+                None => {
+                    // the oldest goes before there is another
+                    let surplus = kept.len().saturating_sub(Self::KEPT - 1);
+                    kept.drain(..surplus);
+                    (number, self.file.read(start..self.size().min(start + Self::BLOCK))?.into_owned())
+                }
+            };
+            let from = &block.1[(at - start) as usize..];
+            let part = from.len().min(rest.len());
+            let (now, later) = rest.split_at_mut(part);
+            now.copy_from_slice(&from[..part]);
+            (at, rest) = (at + part as u64, later);
+            kept.push(block);
+        }
+        Ok(Cow::Owned(bytes))
+    }
+}
+
 /// A whole file, piece by piece.
 pub fn pieces(file: &dyn Source) -> impl Iterator<Item = Result<Cow<'_, [u8]>, WeightsError>> {
     /// As large as what a conversion gives at a time.
@@ -135,6 +188,45 @@ mod tests {
                 assert!(error.contains("the file has 100"), "{error}");
             }
         }
+    }
+
+    /// Readings of a source: where each began and ended.
+    struct Noted<'a>(&'a [u8], RefCell<Vec<Range<u64>>>);
+
+    impl Source for Noted<'_> {
+        fn size(&self) -> u64 {
+            self.0.len() as u64
+        }
+
+        fn read(&self, range: Range<u64>) -> Result<Cow<'_, [u8]>, WeightsError> {
+            self.1.borrow_mut().push(range.clone());
+            self.0.read(range)
+        }
+    }
+
+    #[test]
+    fn blocks_are_read_once() {
+        let block = 4 << 20;
+        let bytes: Vec<u8> = (0..6 * block + 5).map(|i: usize| (i / 3 + i / 1000) as u8).collect();
+        let file = Blocks::new(Noted(&bytes, RefCell::default()));
+        let blocks = || file.file.1.borrow().iter().map(|r| r.start as usize / block).collect::<Vec<_>>();
+        let read = |range: Range<usize>| {
+            let got = file.read(range.start as u64..range.end as u64).expect("within");
+            assert!(*got == bytes[range.clone()], "{range:?}");
+        };
+        for range in [0..16, 9..9, 100..block, block - 1..block + 1, 10..3 * block, block..3 * block + 7] {
+            read(range);
+        }
+        assert_eq!(blocks(), [0, 1, 2, 3]);
+        // the first is wanted again, so the second is the oldest when a fifth comes; the last is a short one
+        read(0..1);
+        read(6 * block..bytes.len());
+        read(0..1);
+        assert_eq!(blocks(), [0, 1, 2, 3, 6]);
+        read(block..block + 1);
+        assert_eq!(blocks(), [0, 1, 2, 3, 6, 1]);
+        assert!(file.read(0..bytes.len() as u64 + 1).is_err());
+        read(0..bytes.len());
     }
 
     /// A file that was cut while it was read.
