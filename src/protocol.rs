@@ -196,6 +196,8 @@ pub enum Event {
     Loading { job: JobId, received: u64, total: Option<u64> },
     /// The model is loaded.
     Ready { job: JobId, model: ModelInfo },
+    /// So many threads share the work from now on. Comes with a large model, where the browser lets threads share memory.
+    Threads { job: JobId, count: u32 },
     /// The model could not be loaded; an earlier one, if any, stays in use. `paused`: because the person wanted it so, and what has
     /// come is kept.
     LoadFailed { job: JobId, message: String, paused: bool },
@@ -624,6 +626,7 @@ impl Event {
             Event::Manifest { job, .. }
             | Event::Loading { job, .. }
             | Event::Ready { job, .. }
+            | Event::Threads { job, .. }
             | Event::LoadFailed { job, .. }
             | Event::SetupDone { job, .. }
             | Event::SetupFailed { job, .. }

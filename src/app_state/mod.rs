@@ -66,6 +66,8 @@ pub struct State {
     pub filter: Filter,
     pub camera: Option<Camera>,
     pub worker: Worker,
+    /// Threads that compute.
+    pub threads: u32,
     /// The browser falsifies canvas reads: pictures that it decodes are scored from falsified pixels.
     pub canvas_noise: bool,
     /// One line on what happened last, also read to those who do not see.
@@ -295,6 +297,7 @@ impl Default for State {
             filter: Filter::default(),
             camera: None,
             worker: Worker::Starting,
+            threads: 1,
             canvas_noise: false,
             status: "".into(),
             notices: Vec::new(),
@@ -915,6 +918,7 @@ impl State {
                     self.give_back();
                 }
             }
+            Event::Threads { count, .. } => self.threads = count,
             Event::LoadFailed { job, message, paused } => {
                 let strange = self
                     .wanted_model
@@ -1106,6 +1110,7 @@ impl State {
         }
         self.in_force = None;
         self.fallback = None;
+        self.threads = 1;
         self.to_restore.clear();
         self.bury_learning();
         if self.deaths >= if by_picture { MAX_DEATHS_BY_PICTURES } else { MAX_DEATHS } {

@@ -10,6 +10,7 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { commandLine, dist, file, host, launch, repository, scratch, visit } from "./harness.mjs";
 import { hub } from "./hub.mjs";
+import { randomClip } from "./random_clip.mjs";
 
 const tool = process.env.ODDLENS_CLI ?? join(process.env.CARGO_TARGET_DIR ?? join(repository, "target"), "debug/oddlens");
 const FILE = "/someone/a-clip/resolve/main/model.gguf";
@@ -266,6 +267,35 @@ describe("downloads", () => {
       await person.until("the address names it", (id) => location.hash.includes(`model=${id}`), id);
       await page.reload();
       await inUse(person, id);
+    });
+  });
+
+  test("a file of the hub's form, with its configuration beside it: fetched, or dropped", async (t) => {
+    const { bytes, config } = randomClip();
+    const path = join(folder, "model.safetensors");
+    writeFileSync(path, bytes);
+    writeFileSync(join(folder, "config.json"), config);
+    const [expected] = commandLine([join(repository, "www/samples/teapot.jpg")], "--normal", "a teapot, seen from above", "--model", path);
+    const far = await hub(t, { "/a/b/resolve/main/model.safetensors": bytes, "/a/b/resolve/main/config.json": Buffer.from(config) });
+    const server = await site(t, offered(bytes, { address: `${far.url}/a/b/resolve/main/model.safetensors` }));
+    await visit(browser, server.url, { allowed, abroad: [far.url] }, async (person, page) => {
+      await person.setClasses("a teapot, seen from above");
+      await person.pick({ name: "a.jpg", bytes: file("www/samples", "teapot.jpg") });
+      await person.settled(1);
+      await openPanel(person);
+      await press(page, "Download");
+      await inUse(person);
+      const close = async () => {
+        const [card] = await person.settled(1);
+        assert.ok(Math.abs(card.score - expected.score) < 1e-4, `${card.score} against ${expected.score}`);
+      };
+      await close();
+      await page.locator('[data-testid="model"][data-model="mini"] [data-testid="use-model"]').click();
+      await inUse(person, "mini");
+      const octets = "application/octet-stream";
+      await person.drop({ name: "model.safetensors", bytes, type: octets }, { name: "config.json", bytes: Buffer.from(config), type: "application/json" });
+      await person.until("the dropped one is in use", () => /^own-/.test(document.querySelector('[data-testid="model-status"]').dataset.model ?? ""));
+      await close();
     });
   });
 

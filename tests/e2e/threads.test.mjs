@@ -36,6 +36,9 @@ describe("threads", { skip: noThreads }, () => {
         assert.deepEqual([...names].filter((name) => program.test(`/${name}`)).sort(), fetched, `isolated: ${isolated}, ${query}`);
         const others = [...names].filter((name) => /^worker(-relaxed)?_bg/.test(name)).length;
         assert.equal(others, fetched.length ? 0 : 1, `one program is fetched: ${[...names]}`);
+        await person.hook("model-status").click();
+        const kernel = await person.hook("kernel").innerText();
+        assert.match(kernel, fetched.includes("helper.js") ? /, 2 threads$/ : /, 1 thread$/);
       });
     }
     for (const other of scores.slice(1)) assert.deepEqual(other, scores[0]);

@@ -9,11 +9,12 @@ use oddlens::bench;
 use oddlens::clip::lexicon::MERGES_KEY;
 use oddlens::clip::{self, Sidecars};
 use oddlens::engine::Engine;
+use oddlens::kernels::crew;
 use oddlens::link::worker_side::{listen, post};
 use oddlens::link::{FromWorker, Received, ToWorker};
 use oddlens::protocol::{Decoder, Event, JobId, ModelEntry, Parcel, Pixels, Request, Stage};
 use oddlens::quant;
-use oddlens::weights::{Checkpoint, Source, manifest};
+use oddlens::weights::{Checkpoint, Naming, Source, manifest};
 use wasm_bindgen::JsCast;
 use wasm_bindgen_futures::spawn_local;
 use web_sys::{AbortController, AbortSignal, File, WorkerGlobalScope};
@@ -106,7 +107,7 @@ struct Origin {
 }
 
 /// What completes a file of others, by name, beside it.
-const CONFIGURATIONS: [&str; 1] = ["config.json"];
+const CONFIGURATIONS: [&str; 2] = ["config.json", "open_clip_config.json"];
 
 impl Worker {
     async fn work(self: Rc<Self>) {
@@ -171,9 +172,15 @@ impl Worker {
             }),
             Err(message) => tell(Event::LoadFailed { job, message, paused: false }.into()),
         }
+        self.gather(job, model_bytes).await;
+    }
+
+    /// Has helpers started where a model of that size gains from them, and says how many work then.
+    async fn gather(&self, job: JobId, model_bytes: u64) {
         if threads::are_worth_it(model_bytes) {
             threads::gather().await;
         }
+        tell(Event::Threads { job, count: crew::hands() as u32 }.into());
     }
 
     /// Whoever cancels from now on means this loading.
@@ -260,7 +267,9 @@ impl Worker {
             let mut sidecars = Sidecars::default();
             for (name, text) in beside {
                 match name.as_str() {
-                    "config.json" => sidecars.config = Some(text),
+                    // of another model, in a folder with both
+                    "config.json" if checkpoint.naming() != Naming::OpenAi => sidecars.config = Some(text),
+                    "open_clip_config.json" if checkpoint.naming() == Naming::OpenAi => sidecars.config = Some(text),
                     "merges.txt" => sidecars.merges = Some(clip::tokenizer::parse_merges(&text)),
                     _ => {}
                 }
@@ -296,9 +305,7 @@ impl Worker {
             Err(why) => Err(why),
         };
         let entry = ModelEntry { kept: kept.is_ok(), ..entry };
-        if threads::are_worth_it(entry.bytes) {
-            threads::gather().await;
-        }
+        self.gather(job, entry.bytes).await;
         let mut ready = false;
         self.engine.borrow_mut().load(job, entry.clone(), source, started, &mut |parcel| {
             ready |= matches!(parcel.message, Event::Ready { .. });

@@ -75,6 +75,7 @@ pub struct ModelPanelProps {
     pub offered: Vec<ModelEntry>,
     /// What is being loaded comes in as many goes as it takes.
     pub is_download: bool,
+    pub threads: u32,
     pub canvas_noise: bool,
 }
 
@@ -130,7 +131,8 @@ pub fn ModelPanel(props: &ModelPanelProps) -> Html {
                         <dt>{"In memory"}</dt><dd>{bytes(info.memory_bytes)}</dd>
                         <dt>{"Sees"}</dt><dd>{format!("{0} × {0} pixels", info.image_size)}</dd>
                         <dt>{"Embedding"}</dt><dd>{format!("{} numbers", info.embed_dim)}</dd>
-                        <dt>{"Kernel"}</dt><dd>{info.kernel.clone()}</dd>
+                        <dt>{"Kernel"}</dt>
+                        <dd data-testid="kernel">{format!("{}, {} {}", info.kernel, props.threads, if props.threads == 1 { "thread" } else { "threads" })}</dd>
                         <dt>{"Names it knows"}</dt>
                         <dd>{info.vocabulary.as_ref().map_or("free text".to_owned(), |v| v.len().to_string())}</dd>
                         <dt>{"Ready after"}</dt><dd>{millis(info.load_millis)}</dd>
