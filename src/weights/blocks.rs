@@ -122,13 +122,10 @@ impl DType {
     /// When they do not fill whole blocks, or the type is one that is only read.
     pub fn encode(self, values: &[f32]) -> Vec<u8> {
         match self {
-            DType::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-            DType::F16 => values.iter().flat_map(|&v| f16::from_f32(v).to_le_bytes()).collect(),
-            DType::Bf16 => values.iter().flat_map(|&v| bf16::from_f32(v).to_le_bytes()).collect(),
-            DType::Q8_0 => {
-                assert!(values.len().is_multiple_of(Q8_0_BLOCK), "q8_0 stores whole blocks of 32");
-                values.chunks_exact(Q8_0_BLOCK).flat_map(encode_q8_0).collect()
-            }
+            DType::F32 => fixed(values, f32::to_le_bytes),
+            DType::F16 => fixed(values, |v| f16::from_f32(v).to_le_bytes()),
+            DType::Bf16 => fixed(values, |v| bf16::from_f32(v).to_le_bytes()),
+            DType::Q8_0 => encode_q8_0_rows(values, Q8_0_BLOCK),
             DType::Q4_0 => encode_q4_0(values),
             DType::Q4_1 | DType::Q5_0 | DType::Q5_1 => panic!("{} is only read", self.name()),
         }
@@ -155,11 +152,39 @@ fn codes(fifth: &[u8], nibbles: &[u8]) -> std::array::IntoIter<f32, BLOCK> {
 /// When rows are not whole blocks.
 pub fn encode_q8_0_rows(values: &[f32], row: usize) -> Vec<u8> {
     assert!(row.is_multiple_of(Q8_0_BLOCK), "q8_0 stores whole blocks of 32");
-    let blocks = |row: &[f32]| {
-        let scale = q8_0_scale(row);
-        row.chunks_exact(Q8_0_BLOCK).flat_map(|block| q8_0_block(block, scale)).collect::<Vec<u8>>()
-    };
-    values.chunks_exact(row.max(1)).flat_map(blocks).collect()
+    let (blocks, rest) = values.as_chunks::<Q8_0_BLOCK>();
+    assert!(rest.is_empty(), "q8_0 stores whole blocks of 32");
+    // written in place: iterators that are chained byte by byte take ten times as long
+    let mut out = vec![0; blocks.len() * (2 + Q8_0_BLOCK)];
+    let (stored, _) = out.as_chunks_mut::<{ 2 + Q8_0_BLOCK }>();
+    let per_row = (row / Q8_0_BLOCK).max(1);
+    for (blocks, stored) in blocks.chunks(per_row).zip(stored.chunks_mut(per_row)) {
+        let scale = q8_0_scale(blocks.as_flattened());
+        let inverse = if scale.to_f32() > 0.0 { 1.0 / scale.to_f32() } else { 0.0 };
+        for (block, [low, high, codes @ ..]) in blocks.iter().zip(stored) {
+            [*low, *high] = scale.to_le_bytes();
+            for (code, v) in codes.iter_mut().zip(block) {
+                *code = rounded(v * inverse).clamp(-127, 127) as i8 as u8;
+            }
+        }
+    }
+    out
+}
+
+/// The nearest integer, halves away from zero, as [`f32::round`] gives it, which WebAssembly has no instruction for; for numbers that
+/// an `i32` holds. Not a number is 0.
+fn rounded(x: f32) -> i32 {
+    let whole = x as i32;
+    // exact: both have the same exponent, or the difference is the fraction itself
+    let rest = x - whole as f32;
+    whole + i32::from(rest >= 0.5) - i32::from(rest <= -0.5)
+}
+
+/// Numbers of `N` bytes each.
+fn fixed<const N: usize>(values: &[f32], bytes: impl Fn(f32) -> [u8; N]) -> Vec<u8> {
+    let mut out = vec![0; N * values.len()];
+    out.as_chunks_mut::<N>().0.iter_mut().zip(values).for_each(|(out, &v)| *out = bytes(v));
+    out
 }
 
 /// Appends the codes of a row that has one scale and gives it; `None`, with part of them appended, where its blocks have several.
@@ -173,10 +198,6 @@ pub fn q8_0_row(row: &[u8], codes: &mut Vec<i8>) -> Option<f32> {
         codes.extend(block.map(|code| code as i8));
     }
     Some(f16::from_le_bytes([low, high]).to_f32())
-}
-
-fn encode_q8_0(values: &[f32]) -> Vec<u8> {
-    q8_0_block(values, q8_0_scale(values))
 }
 
 /// Stores whole blocks as `Q4_0`, each with the scale that is `-1/8` of its largest number by size, sign included, so that this number
@@ -200,15 +221,17 @@ fn q8_0_scale(values: &[f32]) -> f16 {
     f16::from_f32(values.iter().fold(0f32, |a, v| a.max(v.abs())) / 127.0)
 }
 
-fn q8_0_block(values: &[f32], scale: f16) -> Vec<u8> {
-    let inverse = if scale.to_f32() > 0.0 { 1.0 / scale.to_f32() } else { 0.0 };
-    let codes = values.iter().map(|v| (v * inverse).round().clamp(-127.0, 127.0) as i8 as u8);
-    scale.to_le_bytes().into_iter().chain(codes).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rounding_is_the_standard_librarys() {
+        let near = |x: f32| [x.next_down(), x, x.next_up()];
+        for x in (-300..=300).flat_map(|half| near(half as f32 / 2.0)).chain([0.3, -0.7, 1e-30, f32::NAN]) {
+            assert_eq!(rounded(x), x.round() as i32, "{x:e}");
+        }
+    }
 
     #[test]
     fn floats_survive() {
