@@ -38,9 +38,9 @@ impl<T> From<T> for Parcel<T> {
 /// What can be asked of the engine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Request {
-    /// Fetch the manifest and load a model of it (`None`: its default). Answered by [`Event::Manifest`],
-    /// [`Event::Loading`] (several) and [`Event::Ready`] or [`Event::LoadFailed`].
-    Load { job: JobId, model: Option<String> },
+    /// Fetch the manifest and load a model of it (`None`: its default). `from_afar`: a person wants it even if it lies on another host.
+    /// Answered by [`Event::Manifest`], [`Event::Loading`] (several) and [`Event::Ready`] or [`Event::LoadFailed`].
+    Load { job: JobId, model: Option<String>, from_afar: bool },
     /// Load the model file that goes beside this message, convert it where it is not ours, and keep it for later visits. `beside`
     /// names the attachments: files that complete it (`config.json`, `merges.txt`). Answered as [`Request::Load`].
     LoadFile { job: JobId, name: String, beside: Vec<String> },
@@ -198,9 +198,8 @@ pub enum Event {
     Ready { job: JobId, model: ModelInfo },
     /// So many threads share the work from now on. Comes with a large model, where the browser lets threads share memory.
     Threads { job: JobId, count: u32 },
-    /// The model could not be loaded; an earlier one, if any, stays in use. `paused`: because the person wanted it so, and what has
-    /// come is kept.
-    LoadFailed { job: JobId, message: String, paused: bool },
+    /// The model could not be loaded; an earlier one, if any, stays in use.
+    LoadFailed { job: JobId, message: String, why: NotLoaded },
     /// The texts are encoded; `notes` say what is doubtful about them. [`Event::Rescored`] follow for kept pictures.
     SetupDone { job: JobId, entries: Vec<Entry>, notes: Vec<Note>, timings: Timings },
     /// The setup cannot be used; the earlier one stays in force.
@@ -492,6 +491,17 @@ pub enum NoteKind {
     UnknownName,
     /// The prompt has more tokens than the model reads; its end was cut off.
     Truncated,
+}
+
+/// Why a model was not loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NotLoaded {
+    /// It cannot be.
+    Failed,
+    /// The person wanted it so; what has come is kept.
+    Paused,
+    /// It lies on another host, and nobody has said that it shall be fetched.
+    NotAsked,
 }
 
 /// A model that the page offers: one entry of `weights/manifest.json`.

@@ -17,7 +17,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use crate::protocol::{
-    Entry, EntryKind, Event, ImageId, JobId, Kind, ModelEntry, ModelInfo, Note, Request, Role, Setup, Stage,
+    Entry, EntryKind, Event, ImageId, JobId, Kind, ModelEntry, ModelInfo, NotLoaded, Note, Request, Role, Setup, Stage,
 };
 use camera::Camera;
 use learning::{Lab, Lesson};
@@ -82,6 +82,8 @@ pub struct State {
     model_file: Option<String>,
     /// The address that the model is fetched from, where a person gave one.
     model_address: Option<String>,
+    /// The wanted model was chosen by a person here, not by a link: it may be fetched from another host.
+    from_afar: bool,
     /// The model that the worker has, while another is loaded.
     fallback: Option<Rc<ModelInfo>>,
     setup_job: JobId,
@@ -115,19 +117,18 @@ pub enum Model {
 pub struct Pace {
     /// The page's clock, and the bytes that there were: at the beginning of this window and of the one before.
     marks: [(f64, u64); 2],
+    /// Some number of bytes was heard of.
+    begun: bool,
 }
 
 impl Pace {
     /// Milliseconds of a window.
     const WINDOW: f64 = 3000.0;
 
-    fn from(now: f64) -> Self {
-        Self { marks: [(now, 0); 2] }
-    }
-
     fn bytes_per_second(&mut self, now: f64, received: u64) -> Option<f64> {
-        if received < self.marks[1].1 {
-            self.marks = [(now, received); 2];
+        // begun, with what was there already, or begun anew
+        if !self.begun || received < self.marks[1].1 {
+            *self = Self { marks: [(now, received); 2], begun: true };
         }
         let [(then, had), _] = self.marks;
         if now - self.marks[1].0 > Self::WINDOW {
@@ -305,6 +306,7 @@ impl Default for State {
             lab: Lab::default(),
             model_file: None,
             model_address: None,
+            from_afar: false,
             fallback: None,
             setup_job: JobId(0),
             scored_model: None,
@@ -332,13 +334,22 @@ impl State {
         }
     }
 
-    /// Does what is being loaded come from afar, in as many goes as it takes?
+    /// Is what is being loaded put into this browser's store, in as many goes as it takes?
     pub fn is_downloading(&self) -> bool {
-        let wanted = |m: &&ModelEntry| Some(&m.id) == self.wanted_model.as_ref();
-        let chosen = || self.offered.iter().find(wanted).is_some_and(ModelEntry::is_download);
+        let listed = || self.loading_entry().is_some_and(ModelEntry::is_download);
         matches!(self.model, Model::Loading { .. })
             && self.model_file.is_none()
-            && (self.model_address.is_some() || chosen())
+            && (self.model_address.is_some() || listed())
+    }
+
+    /// The wanted model in the list, where it is there.
+    fn loading_entry(&self) -> Option<&ModelEntry> {
+        match (&self.model_address, &self.wanted_model) {
+            (Some(address), _) => self.offered.iter().find(|m| m.address.as_ref() == Some(address)),
+            (None, Some(id)) => self.offered.iter().find(|m| m.id == *id),
+            // the default; a page that was built to begin with a model in parts lists it first
+            (None, None) => self.offered.first(),
+        }
     }
 
     /// The threshold in use: the person's, else the one that belongs to the method, else one half.
@@ -381,7 +392,7 @@ impl State {
 
     fn step(&mut self, action: Action, now: f64, effects: &mut Vec<Effect>) {
         match action {
-            Action::OpenLink(fragment) => self.open_link(&fragment, now, effects),
+            Action::OpenLink(fragment) => self.open_link(&fragment, effects),
             Action::AddClasses(text) => self.add_classes(&text, effects),
             Action::RemoveClass(i) => {
                 if i < self.setup.normal.len() {
@@ -468,19 +479,22 @@ impl State {
             Action::Undo => self.take_back(effects),
             Action::LoadModel(id) => {
                 self.wanted_model = id;
-                (self.model_file, self.model_address) = (None, None);
-                self.ask_load(now, effects);
+                (self.model_file, self.model_address, self.from_afar) = (None, None, true);
+                self.ask_load(effects);
             }
             Action::PickModel(name) => {
                 (self.model_file, self.model_address) = (Some(name), None);
-                self.ask_load(now, effects);
+                self.ask_load(effects);
             }
             Action::FetchModel(address) => {
                 (self.model_file, self.model_address) = (None, Some(address));
-                self.ask_load(now, effects);
+                self.ask_load(effects);
             }
             Action::DeleteModel(id) => {
                 if self.worker == Worker::Alive {
+                    if self.is_downloading() && self.loading_entry().is_some_and(|m| m.id == id) {
+                        effects.push(Effect::CancelLoad);
+                    }
                     let job = self.job();
                     effects.push(Effect::Ask(Request::DeleteModel { job, model: id }));
                 }
@@ -498,7 +512,7 @@ impl State {
             }
             Action::WorkerAlive => {
                 self.worker = Worker::Alive;
-                self.ask_load(now, effects);
+                self.ask_load(effects);
             }
             Action::WorkerDied(how) => self.bury(&how, effects),
             Action::RetryWorker => {
@@ -569,7 +583,7 @@ impl State {
         self.outstanding.push_back(Outstanding { job, what });
     }
 
-    fn ask_load(&mut self, now: f64, effects: &mut Vec<Effect>) {
+    fn ask_load(&mut self, effects: &mut Vec<Effect>) {
         if self.worker != Worker::Alive {
             return;
         }
@@ -578,12 +592,15 @@ impl State {
         if let Model::Ready(info) = &self.model {
             self.fallback = Some(info.clone());
         }
-        self.model = Model::Loading { job, received: 0, total: None, pace: Pace::from(now), seconds_left: None };
+        self.model = Model::Loading { job, received: 0, total: None, pace: Pace::default(), seconds_left: None };
         self.expect_answer(job, Asked::Load);
         effects.push(match (&self.model_file, &self.model_address) {
             (Some(name), _) => Effect::LoadFile { job, name: name.clone() },
             (None, Some(address)) => Effect::Ask(Request::LoadAddress { job, address: address.clone() }),
-            (None, None) => Effect::Ask(Request::Load { job, model: self.wanted_model.clone() }),
+            (None, None) => {
+                let (model, from_afar) = (self.wanted_model.clone(), self.from_afar);
+                Effect::Ask(Request::Load { job, model, from_afar })
+            }
         });
     }
 
@@ -634,7 +651,7 @@ impl State {
         }
     }
 
-    fn open_link(&mut self, fragment: &str, now: f64, effects: &mut Vec<Effect>) {
+    fn open_link(&mut self, fragment: &str, effects: &mut Vec<Effect>) {
         let link = permalink::decode(fragment);
         let before = self.setup.clone();
         if let Some(normal) = link.normal {
@@ -655,9 +672,10 @@ impl State {
         self.notices.extend(link.notes);
         if link.model.is_some() && link.model != self.wanted_model {
             self.wanted_model = link.model;
+            self.from_afar = false;
             // a shared link names the model even where it is the standard one, which is there already
             if self.ready().is_some_and(|m| Some(&m.entry.id) != self.wanted_model.as_ref()) {
-                self.ask_load(now, effects);
+                self.ask_load(effects);
                 return;
             }
         }
@@ -919,42 +937,7 @@ impl State {
                 }
             }
             Event::Threads { count, .. } => self.threads = count,
-            Event::LoadFailed { job, message, paused } => {
-                let strange = self
-                    .wanted_model
-                    .clone()
-                    .filter(|w| !self.offered.is_empty() && self.offered.iter().all(|m| m.id != *w));
-                if self.settle(job).is_none() {
-                    return;
-                }
-                if let Some(strange) = strange {
-                    // a link may name a model that is not here
-                    self.notices.push(format!("There is no model “{strange}” here; the standard one is used."));
-                    self.wanted_model = None;
-                    self.ask_load(now, effects);
-                } else if let Some(before) = self.fallback.take() {
-                    // the worker still has it, with all that was scored by it
-                    let stays = format!("{} stays in use.", before.entry.name);
-                    let message = message.trim_end_matches('.');
-                    if paused {
-                        self.say(format!("The download is {message}. {stays}"));
-                    } else {
-                        let notice = format!("The model could not be loaded: {message}. {stays}");
-                        self.say(notice.as_str());
-                        self.notices.push(notice);
-                    }
-                    self.wanted_model = Some(before.entry.id.clone()).filter(|_| self.wanted_model.is_some());
-                    (self.model_file, self.model_address) = (None, None);
-                    self.model = Model::Ready(before);
-                } else if paused && self.wanted_model.take().is_some() {
-                    // whoever does not want to wait has the standard one meanwhile
-                    self.say(format!("The download is {message}"));
-                    self.ask_load(now, effects);
-                } else {
-                    self.say(format!("The model could not be loaded: {message}"));
-                    self.model = Model::Failed(message);
-                }
-            }
+            Event::LoadFailed { job, message, why } => self.hear_not_loaded(job, &message, why, effects),
             Event::SetupDone { job, entries, notes, .. } => {
                 self.settle(job);
                 if self.in_force.as_ref().is_none_or(|f| f.job < job) {
@@ -1046,6 +1029,65 @@ impl State {
             | Event::HeadSaved { .. }
             | Event::HeadLoaded { .. }
             | Event::HeadFailed { .. }) => self.hear_learning(learned, effects),
+        }
+    }
+
+    fn hear_not_loaded(&mut self, job: JobId, message: &str, why: NotLoaded, effects: &mut Vec<Effect>) {
+        let by_name = self.model_file.is_none() && self.model_address.is_none();
+        let strange = self
+            .wanted_model
+            .clone()
+            .filter(|w| by_name && !self.offered.is_empty() && self.offered.iter().all(|m| m.id != *w));
+        if self.settle(job).is_none() {
+            return;
+        }
+        let message = message.trim_end_matches('.');
+        if let Some(strange) = strange {
+            // a link may name a model that is not here
+            self.notices.push(format!("There is no model “{strange}” here; the standard one is used."));
+            self.wanted_model = None;
+            return self.ask_load(effects);
+        }
+        if why == NotLoaded::NotAsked {
+            let name = self.loading_entry().map_or("another model", |m| m.name.as_str());
+            self.notices.push(format!(
+                "This address asks for {name}, which lies on another host. It is fetched when you press Download among the models."
+            ));
+        }
+        if let Some(before) = self.fallback.take() {
+            // the worker still has it, with all that was scored by it
+            let stays = format!("{} stays in use.", before.entry.name);
+            match why {
+                NotLoaded::Failed => {
+                    let notice = format!("The model could not be loaded: {message}. {stays}");
+                    self.say(notice.as_str());
+                    self.notices.push(notice);
+                }
+                NotLoaded::Paused => self.say(format!("The download is {message}. {stays}")),
+                NotLoaded::NotAsked => self.say(stays),
+            }
+            self.wanted_model = Some(before.entry.id.clone()).filter(|_| self.wanted_model.is_some());
+            (self.model_file, self.model_address) = (None, None);
+            self.model = Model::Ready(before);
+            return;
+        }
+        // whoever does not want to wait has one that is at hand meanwhile
+        let at_hand = self.offered.iter().find(|m| !m.is_download()).map(|m| m.id.clone());
+        match why {
+            NotLoaded::NotAsked if self.wanted_model.take().is_some() => self.ask_load(effects),
+            NotLoaded::Paused if at_hand.is_some() && self.wanted_model != at_hand => {
+                self.say(format!("The download is {message}."));
+                (self.wanted_model, self.model_address) = (at_hand, None);
+                self.ask_load(effects);
+            }
+            NotLoaded::Paused => {
+                self.say(format!("The download is {message}."));
+                self.model = Model::Failed(format!("The download is {message}."));
+            }
+            NotLoaded::Failed | NotLoaded::NotAsked => {
+                self.say(format!("The model could not be loaded: {message}"));
+                self.model = Model::Failed(message.to_owned());
+            }
         }
     }
 

@@ -5,7 +5,7 @@ mod lessons;
 use super::camera::CameraPhase;
 use super::view::{Filter, Sort, natural};
 use super::*;
-use crate::protocol::{Decoder, EntryKind, MethodInfo, Needs, PictureInfo, Score, Timings};
+use crate::protocol::{Decoder, EntryKind, MethodInfo, ModelPart, Needs, NotLoaded, PictureInfo, Score, Timings};
 
 fn info(id: &str) -> ModelInfo {
     ModelInfo {
@@ -484,7 +484,8 @@ fn a_model_that_is_not_here_is_replaced_by_the_standard_one() {
     let effects = b.act(Action::WorkerAlive);
     assert!(matches!(&effects[..], [Effect::Ask(Request::Load { model: Some(huge), .. })] if huge == "huge"));
     b.event(Event::Manifest { job: b.last_job(), models: vec![info("mini").entry] });
-    let effects = b.event(Event::LoadFailed { job: b.last_job(), message: "no such model".into(), paused: false });
+    let effects =
+        b.event(Event::LoadFailed { job: b.last_job(), message: "no such model".into(), why: NotLoaded::Failed });
     assert!(matches!(&effects[..], [Effect::Ask(Request::Load { model: None, .. })]));
     assert_eq!(b.state.notices.len(), 1);
     b.come_up("mini");
@@ -513,11 +514,12 @@ fn a_method_that_must_learn_waits_for_its_examples() {
 fn loading_estimates_the_time_left() {
     let mut b = Bench::default();
     b.act(Action::WorkerAlive);
+    b.event(Event::Loading { job: b.last_job(), received: 0, total: Some(1000) });
     b.now = 2000.0;
     b.event(Event::Loading { job: b.last_job(), received: 250, total: Some(1000) });
     let Model::Loading { seconds_left: Some(left), .. } = b.state.model else { panic!("{:?}", b.state.model) };
     assert!((left - 6.0).abs() < 0.1, "{left}");
-    b.event(Event::LoadFailed { job: b.last_job(), message: "404".into(), paused: false });
+    b.event(Event::LoadFailed { job: b.last_job(), message: "404".into(), why: NotLoaded::Failed });
     assert_eq!(b.state.model, Model::Failed("404".into()));
     let effects = b.act(Action::LoadModel(None));
     assert!(matches!(&effects[..], [Effect::Ask(Request::Load { model: None, .. })]));
@@ -551,16 +553,56 @@ fn a_paused_download_is_no_trouble() {
     b.event(Event::Manifest { job: b.last_job(), models: vec![info("mini").entry, far.clone()] });
     b.act(Action::LoadModel(Some("far".into())));
     assert!(b.state.is_downloading());
-    b.event(Event::LoadFailed { job: b.last_job(), message: "paused.".into(), paused: true });
+    b.event(Event::LoadFailed { job: b.last_job(), message: "paused.".into(), why: NotLoaded::Paused });
     assert!(b.state.notices.is_empty() && !b.state.is_downloading());
     assert_eq!(b.state.ready().map(|m| m.entry.id.as_str()), Some("mini"));
-    // before there is any model, the standard one comes instead
+    assert!(b.state.status.contains("paused"), "{}", b.state.status);
+    // a page that begins with a model in parts goes on with one that is at hand
+    let parts = vec![ModelPart { file: "a".into(), bytes: 1, sha256: String::new() }];
+    let large = ModelEntry { address: None, parts, ..far };
     let mut b = Bench::default();
     b.act(Action::OpenLink("model=far".into()));
     b.act(Action::WorkerAlive);
+    b.event(Event::Manifest { job: b.last_job(), models: vec![large.clone(), info("mini").entry] });
+    let effects = b.event(Event::LoadFailed { job: b.last_job(), message: "paused.".into(), why: NotLoaded::Paused });
+    assert!(matches!(&effects[..], [Effect::Ask(Request::Load { model: Some(id), .. })] if id == "mini"));
+    // where there is none, it waits, and says so
+    let mut b = Bench::default();
+    b.act(Action::WorkerAlive);
+    b.event(Event::Manifest { job: b.last_job(), models: vec![large] });
+    b.event(Event::LoadFailed { job: b.last_job(), message: "paused.".into(), why: NotLoaded::Paused });
+    assert!(matches!(&b.state.model, Model::Failed(why) if why.contains("paused")), "{:?}", b.state.model);
+}
+
+/// Whoever follows a link has not asked another host for half a gigabyte.
+#[test]
+fn a_link_fetches_nothing_from_afar() {
+    let mut b = Bench::default();
+    b.act(Action::OpenLink("model=far".into()));
+    let effects = b.act(Action::WorkerAlive);
+    assert!(matches!(&effects[..], [Effect::Ask(Request::Load { from_afar: false, .. })]));
+    let far = ModelEntry { address: Some("https://hub/far".into()), ..info("far").entry };
     b.event(Event::Manifest { job: b.last_job(), models: vec![info("mini").entry, far] });
-    let effects = b.event(Event::LoadFailed { job: b.last_job(), message: "paused.".into(), paused: true });
+    let effects = b.event(Event::LoadFailed { job: b.last_job(), message: String::new(), why: NotLoaded::NotAsked });
     assert!(matches!(&effects[..], [Effect::Ask(Request::Load { model: None, .. })]));
+    assert!(b.state.notices[0].contains("Download"), "{:?}", b.state.notices);
+    b.come_up("mini");
+    let effects = b.act(Action::LoadModel(Some("far".into())));
+    assert!(matches!(&effects[..], [Effect::Ask(Request::Load { from_afar: true, .. })]));
+}
+
+#[test]
+fn a_model_that_is_deleted_while_it_comes_is_not_waited_for() {
+    let far = ModelEntry { address: Some("https://hub/far".into()), ..info("far").entry };
+    let mut b = Bench::ready();
+    b.event(Event::Manifest { job: b.last_job(), models: vec![info("mini").entry, far] });
+    b.act(Action::LoadModel(Some("far".into())));
+    let load = b.last_job();
+    let effects = b.act(Action::DeleteModel("far".into()));
+    assert!(matches!(&effects[..], [Effect::CancelLoad, Effect::Ask(Request::DeleteModel { .. })]), "{effects:?}");
+    b.event(Event::LoadFailed { job: load, message: "x".into(), why: NotLoaded::Failed });
+    let effects = b.act(Action::DeleteModel("far".into()));
+    assert!(matches!(&effects[..], [Effect::Ask(Request::DeleteModel { .. })]), "{effects:?}");
 }
 
 #[test]

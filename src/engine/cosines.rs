@@ -26,6 +26,12 @@ impl Cosines {
         *self = Self::default();
     }
 
+    /// A picture is gone; another one may come under its number.
+    pub fn forget(&mut self, image: ImageId) {
+        self.columns.remove(&image);
+        self.rows.remove(&image);
+    }
+
     /// Calls `each` for all of `kept`, in its order, with the picture's cosines with `examples`, in theirs.
     ///
     /// # Panics
@@ -83,7 +89,7 @@ mod tests {
         let vector = |i: u32| vec![(i as f32).cos(), (i as f32).sin()];
         let mut kept: Kept = (1..=4).map(|i| (ImageId(i), vector(i))).collect();
         let mut cosines = Cosines::default();
-        let mut check = |kept: &Kept, examples: &[u32]| {
+        let check = |cosines: &mut Cosines, kept: &Kept, examples: &[u32]| {
             let examples: Vec<ImageId> = examples.iter().copied().map(ImageId).collect();
             let mut seen = Vec::new();
             cosines.for_each(kept, &examples, |image, picture, row| {
@@ -94,15 +100,19 @@ mod tests {
             });
             assert!(seen.iter().eq(kept.keys()));
         };
-        check(&kept, &[]);
-        check(&kept, &[2]);
-        check(&kept, &[4, 2]);
+        check(&mut cosines, &kept, &[]);
+        check(&mut cosines, &kept, &[2]);
+        check(&mut cosines, &kept, &[4, 2]);
         kept.remove(&ImageId(1));
         kept.insert(ImageId(7), vector(7));
-        check(&kept, &[2, 7]);
+        check(&mut cosines, &kept, &[2, 7]);
         // an earlier number that arrives later
         kept.insert(ImageId(5), vector(5));
-        check(&kept, &[5, 4, 2]);
-        check(&Kept::new(), &[]);
+        check(&mut cosines, &kept, &[5, 4, 2]);
+        // and one that is another picture now
+        cosines.forget(ImageId(2));
+        kept.insert(ImageId(2), vector(9));
+        check(&mut cosines, &kept, &[2, 4]);
+        check(&mut cosines, &Kept::new(), &[]);
     }
 }

@@ -252,6 +252,7 @@ impl Learning {
     /// A picture is gone.
     pub fn forget(&mut self, image: ImageId) {
         self.labels.remove(&image);
+        self.cosines.get_mut().unwrap_or_else(PoisonError::into_inner).forget(image);
     }
 
     /// Another model is in use: what was learned is void.

@@ -9,7 +9,9 @@ pub mod learning;
 pub mod pipeline;
 
 use crate::clip::{Clip, ClipError, Encoder, Sidecars};
-use crate::protocol::{Event, ImageId, JobId, ModelEntry, ModelInfo, Outcome, Parcel, Request, Stage, Timings};
+use crate::protocol::{
+    Event, ImageId, JobId, ModelEntry, ModelInfo, NotLoaded, Outcome, Parcel, Request, Stage, Timings,
+};
 use crate::score::METHODS;
 use crate::weights::{Checkpoint, Source};
 use learning::{Kept, Learning, Ready};
@@ -62,7 +64,7 @@ impl Engine {
                 self.model = (info.entry.name.clone(), info.entry.sha256.clone());
                 emit(Event::Ready { job, model: info }.into());
             }
-            Err(e) => emit(Event::LoadFailed { job, message: e.to_string(), paused: false }.into()),
+            Err(e) => emit(Event::LoadFailed { job, message: e.to_string(), why: NotLoaded::Failed }.into()),
         }
     }
 
@@ -86,7 +88,7 @@ impl Engine {
             | Request::LoadAddress { job, .. }
             | Request::DeleteModel { job, .. } => {
                 let message = "loading: expected the worker to fetch the model, got the request itself".into();
-                emit(Event::LoadFailed { job, message, paused: false }.into());
+                emit(Event::LoadFailed { job, message, why: NotLoaded::Failed }.into());
             }
             Request::Setup { job, setup } => self.set_up(job, &setup, emit),
             Request::Score { job, image, pixels } => {

@@ -104,7 +104,7 @@ pub fn error_text(error: &JsValue) -> String {
 }
 
 /// `navigator.locks` of a window or a worker; `None` in old browsers and insecure contexts.
-fn lock_manager() -> Option<JsValue> {
+pub fn lock_manager() -> Option<JsValue> {
     let navigator = js_sys::Reflect::get(&js_sys::global(), &"navigator".into()).ok()?;
     let locks = js_sys::Reflect::get(&navigator, &"locks".into()).ok()?;
     locks.is_object().then_some(locks)

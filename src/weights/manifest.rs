@@ -75,8 +75,8 @@ pub fn check_address(address: &str) -> Result<(), WeightsError> {
 /// The address that a person means: as it is, or a repository's name or page on Hugging Face's hub.
 ///
 /// # Errors
-/// When models are not fetched from there.
-pub fn model_address(text: &str) -> Result<String, WeightsError> {
+/// One line: models are not fetched from there.
+pub fn model_address(text: &str) -> Result<String, String> {
     const HUB: &str = "https://huggingface.co/";
     let text = text.trim();
     let named = text.strip_prefix(HUB).unwrap_or(text).trim_end_matches('/');
@@ -85,7 +85,10 @@ pub fn model_address(text: &str) -> Result<String, WeightsError> {
     if is_repository {
         return Ok(format!("{HUB}{named}/resolve/main/model.safetensors"));
     }
-    check_address(text)?;
+    check_address(text).map_err(|_| {
+        let got = super::shown(text);
+        format!("a model's address: expected https://… or owner/name on Hugging Face, got “{got}”")
+    })?;
     // the page that shows a file
     Ok(if text.starts_with(HUB) { text.replacen("/blob/", "/resolve/", 1) } else { text.to_owned() })
 }

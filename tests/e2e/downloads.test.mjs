@@ -48,6 +48,12 @@ const press = async (page, word) => {
   const button = line(page).locator('[data-testid="use-model"]');
   await button.filter({ hasText: word }).click();
 };
+/// Files in the store that are models, whole or not.
+const stored = (page) => page.evaluate(async () => {
+  const names = [];
+  for await (const name of (await (await navigator.storage.getDirectory()).getDirectoryHandle("models")).keys()) names.push(name);
+  return names.filter((name) => !name.endsWith(".json")).length;
+});
 const controlled = (person) => person.until("the service worker has the page", async () => {
   await navigator.serviceWorker.ready;
   return navigator.serviceWorker.controller !== null;
@@ -117,7 +123,9 @@ describe("downloads", () => {
         await openPanel(person);
         await press(page, "Download");
         await inUse(person);
-        assert.deepEqual(far.requests.map((r) => r.start), [0, at]);
+        const [first, second, ...more] = far.requests.map((r) => r.start);
+        // what was under way when the connection broke may be lost
+        assert.ok(first === 0 && second > at - 1_000_000 && second <= at && !more.length, `${at}: ${JSON.stringify(far.requests)}`);
       });
     });
   }
@@ -171,8 +179,8 @@ describe("downloads", () => {
     });
   });
 
-  test("two tabs fetch a model once", async (t) => {
-    const { far, server, options } = await setting(t);
+  test("two tabs fetch and convert a model once", async (t) => {
+    const { far, server, options } = await setting(t, halves.bytes);
     far.pace = 60;
     await visit(browser, server.url, options, async (person, page, context) => {
       const other = await context.newPage();
@@ -184,6 +192,35 @@ describe("downloads", () => {
       for (const tab of [page, other]) await tab.locator('[data-testid="model-status"][data-state="ready"][data-model="far"]').waitFor();
       assert.equal(far.requests.length, 1, JSON.stringify(far.requests));
       await other.close();
+      assert.deepEqual(await stored(page), 1, "one file is left");
+    });
+  });
+
+  test("a link to a model on another host fetches nothing; a pause while the model is converted keeps what has come", async (t) => {
+    const { far, server, options } = await setting(t, halves.bytes);
+    await visit(browser, `${server.url}#model=far`, options, async (person, page) => {
+      await inUse(person, "mini");
+      await notice(person, /lies on another host/);
+      await page.getByRole("button", { name: "Dismiss" }).click();
+      assert.equal(far.requests.length, 0);
+      await openPanel(person);
+      // its configuration is asked for when all bytes are there
+      far.holdsBeside = true;
+      await press(page, "Download");
+      await person.until("all has come", () => {
+        const bar = document.querySelector("#model-panel progress");
+        return bar && bar.value === bar.max;
+      });
+      await page.waitForTimeout(300);
+      await person.hook("stop-loading").click();
+      await inUse(person, "mini");
+      await person.until("all of it is kept", (all) => document.querySelector('[data-testid="model"][data-model="far"]').dataset.partial === String(all), halves.bytes.length);
+      far.holdsBeside = false;
+      far.requests.length = 0;
+      await press(page, "Resume");
+      await inUse(person);
+      assert.equal(far.requests.filter((r) => r.path === FILE).length, 0, "nothing is fetched twice");
+      assert.deepEqual(await stored(page), 1);
     });
   });
 
@@ -251,7 +288,7 @@ describe("downloads", () => {
         await person.hook("model-address").press("Enter");
       };
       await fetch("not an address");
-      await notice(person, /expected an https address/);
+      await notice(person, /a model's address: expected https/);
       await page.getByRole("button", { name: "Dismiss" }).click();
       far.wrong = true;
       await fetch(far.url + FILE);
@@ -275,11 +312,11 @@ describe("downloads", () => {
     const path = join(folder, "model.safetensors");
     writeFileSync(path, bytes);
     writeFileSync(join(folder, "config.json"), config);
-    const [expected] = commandLine([join(repository, "www/samples/teapot.jpg")], "--normal", "a teapot, seen from above", "--model", path);
+    const [expected] = commandLine([join(repository, "www/samples/teapot.jpg")], "--normal", "a teapot seen from above", "--model", path);
     const far = await hub(t, { "/a/b/resolve/main/model.safetensors": bytes, "/a/b/resolve/main/config.json": Buffer.from(config) });
     const server = await site(t, offered(bytes, { address: `${far.url}/a/b/resolve/main/model.safetensors` }));
     await visit(browser, server.url, { allowed, abroad: [far.url] }, async (person, page) => {
-      await person.setClasses("a teapot, seen from above");
+      await person.setClasses("a teapot seen from above");
       await person.pick({ name: "a.jpg", bytes: file("www/samples", "teapot.jpg") });
       await person.settled(1);
       await openPanel(person);

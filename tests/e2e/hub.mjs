@@ -1,5 +1,5 @@
 // A server that behaves like a model hub: an address that redirects to where the bytes lie, with the file's size and SHA-256 in the
-// redirect's headers, ranges, cross-origin headers; and that can be made to behave badly.
+// redirect's headers (which pages do not see) and in a Git LFS pointer, ranges, cross-origin headers; and that can be made to behave badly.
 
 import { createHash } from "node:crypto";
 import { createServer } from "node:http";
@@ -19,24 +19,31 @@ const sleep = (millis) => new Promise((done) => setTimeout(done, millis));
 /// `cuts`: byte positions at which connections break, used up one by one; `broken`: every connection breaks before its first byte, with `brokenAfterCut`
 /// from the first cut on;
 /// `ranges`: whether it knows ranges; `wrong`: one byte is another; `page`: an HTML page instead of the bytes; `stallAt`: from
-/// there on nothing comes; `pace`: milliseconds between pieces of 64 KiB; `declares`: whether it tells the SHA-256.
+/// there on nothing comes; `pace`: milliseconds between pieces of 64 KiB; `declares`: whether it tells the SHA-256; `holdsBeside`: no answer
+/// comes where there is no such file.
 export async function hub(t, files) {
-  const self = { files, requests: [], cuts: [], broken: false, brokenAfterCut: false, ranges: true, wrong: false, page: false, stallAt: Infinity, pace: 0, declares: true };
+  const self = { files, requests: [], cuts: [], broken: false, brokenAfterCut: false, ranges: true, wrong: false, page: false, stallAt: Infinity, pace: 0, declares: true, holdsBeside: false };
   const server = createServer(async (request, response) => {
     const path = decodeURIComponent(new URL(request.url, "http://localhost").pathname);
     const cors = { "access-control-allow-origin": "*", "access-control-expose-headers": EXPOSED, vary: "Origin" };
-    const where = path.replace(/^\/cdn/, "");
+    const where = path.replace(/^\/cdn/, "").replace("/raw/", "/resolve/");
     const bytes = self.files[where];
     if (request.method === "OPTIONS") {
       response.writeHead(204, { ...cors, "access-control-allow-headers": "*", "access-control-allow-methods": "GET, HEAD" });
       return response.end();
     }
+    // what lies beside a model, asked for in vain and for long
+    if (!bytes && self.holdsBeside) return void setTimeout(() => response.destroy(), 30_000).unref();
     if (!bytes) {
       response.writeHead(404, { ...cors, "content-type": "text/plain" });
       return response.end("Entry not found\n");
     }
     const sha256 = createHash("sha256").update(bytes).digest("hex");
     const linked = self.declares ? { "x-linked-etag": `"${sha256}"`, "x-linked-size": String(bytes.length) } : {};
+    if (path.includes("/raw/") && bytes.length > 10_000) {
+      response.writeHead(self.declares ? 200 : 404, { ...cors, "content-type": "text/plain; charset=utf-8" });
+      return response.end(self.declares ? `version https://git-lfs.github.com/spec/v1\noid sha256:${sha256}\nsize ${bytes.length}\n` : "");
+    }
     if (!path.startsWith("/cdn/") && bytes.length > 10_000) {
       response.writeHead(302, { ...cors, ...linked, location: `/cdn${path}?signature=x` });
       return response.end();
@@ -52,7 +59,7 @@ export async function hub(t, files) {
       response.writeHead(416, { ...cors, "content-range": `bytes */${bytes.length}` });
       return response.end();
     }
-    const head = { ...cors, ...linked, etag: `"${sha256.slice(0, 32)}"`, "content-type": "application/octet-stream", "content-length": bytes.length - start };
+    const head = { ...cors, etag: `"${sha256.slice(0, 32)}"`, "content-type": "application/octet-stream", "content-length": bytes.length - start };
     if (self.ranges) head["accept-ranges"] = "bytes";
     if (range) head["content-range"] = `bytes ${start}-${bytes.length - 1}/${bytes.length}`;
     if (self.broken) return response.destroy();

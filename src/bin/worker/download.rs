@@ -1,8 +1,9 @@
 //! Model files from afar into this browser's own store: in as many goes as it takes, hashed while they come, and nothing kept that is
 //! not what was promised. It does not know what weights are, but for their first bytes.
 //!
-//! Resuming is by HTTP's range requests (RFC 9110, section 14); the checksum is the manifest's, or the one that Hugging Face's hub
-//! declares of its large files (`X-Linked-ETag`).
+//! Resuming is by HTTP's range requests (RFC 9110, section 14). The checksum is the manifest's, or the one in the pointer that Hugging
+//! Face's hub has in its repositories in place of a large file (Git LFS, docs/spec.md): the hub's header of the same meaning stands on
+//! a redirect, which pages do not see.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -21,17 +22,13 @@ use web_sys::{
     WorkerGlobalScope,
 };
 
-use crate::fetch::PROGRESS_MILLIS;
+use crate::fetch::{self, PROGRESS_MILLIS, STALL_MILLIS};
 use crate::own_file::hex;
 use crate::store::{self, Begun, Partial};
 use crate::work::{pause, turn};
 
-/// Silence after which a connection counts as broken.
-const STALL_MILLIS: u32 = 20_000;
 /// Before a broken connection is tried again, once.
 const BACKOFF_MILLIS: i32 = 1_000;
-/// Between two looks whether another tab has finished the same download.
-const OTHER_TAB_MILLIS: i32 = 500;
 /// Bytes that tell a file's format.
 const HEAD: usize = 16;
 
@@ -41,8 +38,6 @@ pub enum Held {
     Stored(File, Option<String>),
     /// Where there is no store, or no room in it.
     Memory(Vec<u8>),
-    /// Another tab has loaded the model meanwhile.
-    Elsewhere,
 }
 
 /// Why there is no file.
@@ -57,10 +52,10 @@ pub enum Ended {
 enum Trouble {
     /// Worth another go.
     Cut(String),
+    /// Another go now would end in the same way.
+    Fatal(String),
     /// What is there is of no use.
     Useless(String),
-    /// Another go would end in the same way.
-    Fatal(String),
 }
 
 /// A stretch of the file that has an address of its own.
@@ -134,14 +129,12 @@ struct Download<'a> {
     hash: Sha256,
     /// What the host calls this version of the file.
     version: String,
-    /// SHA-256 that the host declares.
-    declared: Option<String>,
     now: fn() -> f64,
     told: f64,
     progress: &'a mut dyn FnMut(u64, Option<u64>),
 }
 
-/// Fetches the file of `entry`, from where an earlier attempt ended.
+/// Fetches the file of `entry`, from where an earlier attempt ended. The caller holds the model's lock.
 ///
 /// # Errors
 /// [`Ended`]; what has come so far is kept where it may still become the whole.
@@ -151,26 +144,21 @@ pub async fn file(
     now: fn() -> f64,
     progress: &mut dyn FnMut(u64, Option<u64>),
 ) -> Result<Held, Ended> {
-    let name = store::partial_name(entry);
-    let sink = loop {
-        match Partial::open(&name).await {
-            Ok(Some(partial)) => break Sink::Store(partial),
-            // no store at all
-            Err(_) => break Sink::Memory(Vec::new()),
-            Ok(None) => {
-                progress(store::file(&name).await.map_or(0, |f| f.size() as u64), total(entry));
-                pause(OTHER_TAB_MILLIS).await;
-                if signal.is_some_and(AbortSignal::aborted) {
-                    return Err(Ended::Paused("another tab goes on with it".into()));
-                }
-                if store::list().await.iter().any(|kept| kept.id == entry.id) {
-                    return Ok(Held::Elsewhere);
-                }
-            }
-        }
-    };
+    let mut entry = entry.clone();
+    if let (Some(address), true) = (&entry.address, entry.sha256.is_empty())
+        && let Some((sha256, bytes)) = declared(address, signal).await
+    {
+        (entry.sha256, entry.bytes) = (sha256, bytes);
+    }
+    let name = store::partial_name(&entry);
+    let earlier = store::begun().await.into_iter().find(|b| b.entry.id == entry.id && b.file == name);
+    if entry.bytes == 0 {
+        entry.bytes = earlier.as_ref().map_or(0, |b| b.entry.bytes);
+    }
+    // no store at all, or one that refuses: memory
+    let sink = Partial::open(&name).await.map_or_else(|_| Sink::Memory(Vec::new()), Sink::Store);
     let pieces = match &entry.address {
-        Some(address) => vec![Piece { address: address.clone(), start: 0, bytes: total(entry) }],
+        Some(address) => vec![Piece { address: address.clone(), start: 0, bytes: total(&entry) }],
         None => {
             let mut start = 0;
             let piece = |part: &oddlens::protocol::ModelPart| {
@@ -183,55 +171,66 @@ pub async fn file(
             entry.parts.iter().map(piece).collect()
         }
     };
-    let earlier = store::begun().await.into_iter().find(|b| b.entry.id == entry.id);
-    let same = earlier.as_ref().is_some_and(|b| b.entry.address == entry.address && b.entry.parts == entry.parts);
-    let version = earlier.filter(|_| same).map(|b| b.version).unwrap_or_default();
+    // without a name of the version, nor a checksum, nobody could tell whether two halves belong together
+    let version = earlier.map(|b| b.version).filter(|version| !version.is_empty() || !entry.sha256.is_empty());
     let mut download = Download {
-        entry: entry.clone(),
+        entry,
         pieces,
         signal,
         sink,
         hash: Sha256::new(),
-        version,
-        declared: None,
+        version: version.clone().unwrap_or_default(),
         now,
         told: now(),
         progress,
     };
-    let outcome = match if same { download.hash_again().await } else { download.start_anew().await } {
+    let begun = if version.is_some() { download.hash_again().await } else { download.start_anew().await };
+    let outcome = match begun {
         Ok(()) => download.run().await,
         Err(e) => Err(e),
     };
-    let len = download.sink.len();
-    let (sink, whole) = (download.sink, outcome);
-    let of = total(&download.entry).map(|n| format!(" of {n}")).unwrap_or_default();
-    let held = match sink {
+    let (len, id) = (download.sink.len(), download.entry.id);
+    let of = if download.entry.bytes > 0 { format!(" of {}", download.entry.bytes) } else { String::new() };
+    let held = match download.sink {
         Sink::Store(partial) => {
             let _ = partial.flush();
-            drop(partial);
             None
         }
         Sink::Memory(bytes) => Some(bytes),
     };
-    let kept = if held.is_none() && len > 0 {
-        format!(" {len}{of} bytes are kept: load it again to go on from there.")
-    } else {
-        String::new()
-    };
-    match (whole, held) {
+    let is_kept = held.is_none() && len > 0 && !matches!(outcome, Err(Trouble::Useless(_)));
+    if outcome.is_err() && !is_kept {
+        store::give_up(&id).await;
+    }
+    let kept =
+        if is_kept { format!("{len}{of} bytes are kept: load it again to go on from there.") } else { String::new() };
+    match (outcome, held) {
         (Ok(_), Some(bytes)) => Ok(Held::Memory(bytes)),
         (Ok(sha256), None) => {
             store::file(&name).await.map(|file| Held::Stored(file, Some(sha256))).map_err(Ended::Failed)
         }
-        (Err(Trouble::Useless(why) | Trouble::Fatal(why)), _) => {
-            store::give_up(&entry.id).await;
-            Err(Ended::Failed(why))
+        (Err(Trouble::Cut(_)), _) if signal.is_some_and(AbortSignal::aborted) => Err(Ended::Paused(match is_kept {
+            true => format!("paused: {kept}"),
+            false => "stopped, with nothing of it kept".into(),
+        })),
+        (Err(Trouble::Cut(why) | Trouble::Fatal(why) | Trouble::Useless(why)), _) if is_kept => {
+            Err(Ended::Failed(format!("{why}. {kept}")))
         }
-        (Err(Trouble::Cut(_)), _) if signal.is_some_and(AbortSignal::aborted) => {
-            Err(Ended::Paused(format!("paused.{kept}")))
-        }
-        (Err(Trouble::Cut(why)), _) => Err(Ended::Failed(format!("{why}.{kept}"))),
+        (Err(Trouble::Cut(why) | Trouble::Fatal(why) | Trouble::Useless(why)), _) => Err(Ended::Failed(why)),
     }
+}
+
+/// SHA-256 and size of a file on the hub, by its pointer; `None` where there is none.
+async fn declared(address: &str, signal: Option<&AbortSignal>) -> Option<(String, u64)> {
+    if !address.contains("/resolve/") {
+        return None;
+    }
+    let pointer = fetch::text(&address.replacen("/resolve/", "/raw/", 1), signal).await.ok().flatten()?;
+    let value = |key: &str| pointer.lines().find_map(|line| line.strip_prefix(key));
+    pointer.starts_with("version https://git-lfs").then_some(())?;
+    let sha256 = value("oid sha256:")?.trim().to_ascii_lowercase();
+    let is_one = sha256.len() == 64 && sha256.bytes().all(|b| b.is_ascii_hexdigit());
+    Some((sha256, value("size ")?.trim().parse().ok()?)).filter(|_| is_one)
 }
 
 fn total(entry: &ModelEntry) -> Option<u64> {
@@ -261,7 +260,8 @@ impl Download<'_> {
     /// So that another visit finds it. Without a store there is nothing to find.
     async fn remember(&self) {
         if matches!(self.sink, Sink::Store(_)) {
-            let begun = Begun { entry: self.entry.clone(), version: self.version.clone() };
+            let (entry, file) = (self.entry.clone(), store::partial_name(&self.entry));
+            let begun = Begun { entry, file, version: self.version.clone() };
             if let Err(why) = store::remember(&begun).await {
                 web_sys::console::warn_1(&format!("the download cannot be gone on with later: {why}").into());
             }
@@ -276,7 +276,8 @@ impl Download<'_> {
             let portion = partial.read(at).map_err(Trouble::Useless)?;
             at += u64::from(portion.length());
             self.hash.update(portion.to_vec());
-            (self.progress)(at, total(&self.entry));
+            // the same number again and again: what was there already says nothing about the network
+            (self.progress)(partial.len(), total(&self.entry));
             turn().await;
             if self.paused() {
                 return Err(Trouble::Cut("paused".into()));
@@ -306,12 +307,10 @@ impl Download<'_> {
         }
         self.tell(true);
         let got = hex(self.hash.clone().finalize());
-        let promised = Some(self.entry.sha256.clone()).filter(|s| !s.is_empty());
-        match promised.or(self.declared.clone()) {
-            Some(expected) if !expected.eq_ignore_ascii_case(&got) => {
-                Err(Trouble::Useless(format!("expected SHA-256 {expected}, got {got}; nothing of it is kept")))
-            }
-            _ => Ok(got),
+        match &*self.entry.sha256 {
+            "" => Ok(got),
+            expected if expected.eq_ignore_ascii_case(&got) => Ok(got),
+            expected => Err(Trouble::Useless(format!("expected SHA-256 {expected}, got {got}; nothing of it is kept"))),
         }
     }
 
@@ -327,6 +326,9 @@ impl Download<'_> {
 
     /// One request, and as much of its answer as comes.
     async fn fetch(&mut self, at: usize) -> Result<(), Trouble> {
+        if self.paused() {
+            return Err(Trouble::Cut("paused".into()));
+        }
         let Piece { address, start, bytes } = &self.pieces[at];
         let (address, start, bytes) = (address.clone(), *start, *bytes);
         let offset = self.sink.len() - start;
@@ -362,17 +364,23 @@ impl Download<'_> {
             init.set_headers(&headers);
         }
         let scope: WorkerGlobalScope = js_sys::global().unchecked_into();
-        let response = JsFuture::from(scope.fetch_with_str_and_init(&address, &init)).await.map_err(|e| cut(&e))?;
+        let response =
+            JsFuture::from(scope.fetch_with_str_and_init(&address, &init)).await.map_err(|e| match cut(&e) {
+                // browsers do not tell the one from the other
+                Trouble::Cut(why) if self.sink.len() == 0 && !self.paused() => Trouble::Cut(format!(
+                    "{address}: the host could not be reached, or lets no other pages fetch from it ({why})"
+                )),
+                trouble => trouble,
+            })?;
         let response: Response = response.unchecked_into();
         let header = |name: &str| response.headers().get(name).ok().flatten();
         let anew = match response.status() {
             200 => offset > 0,
-            206 => {
-                let begins = header("content-range").and_then(|range| first_byte(&range));
-                begins.is_some_and(|begins| begins != offset) || offset == 0
+            206 if offset > 0 => {
+                header("content-range").and_then(|range| first_byte(&range)).is_some_and(|begins| begins != offset)
             }
             // more is there than the host has
-            416 => true,
+            416 if offset > 0 => true,
             status @ (408 | 425 | 429 | 500..=599) => {
                 return Err(Trouble::Cut(format!("the server answered {status}")));
             }
@@ -398,16 +406,12 @@ impl Download<'_> {
             return Err(Trouble::Fatal(format!("{address}: expected {expected} bytes, the server has {got}")));
         }
         let expected = bytes.or(says);
-        if single {
+        if single && (self.entry.bytes == 0 || self.version != version) {
             if self.entry.bytes == 0 {
                 self.entry.bytes = says.unwrap_or_default();
             }
-            let linked = header("x-linked-etag").map(|tag| tag.trim_matches('"').to_ascii_lowercase());
-            self.declared = linked.filter(|tag| tag.len() == 64 && tag.bytes().all(|b| b.is_ascii_hexdigit()));
-            if self.version != version {
-                self.version = version;
-                self.remember().await;
-            }
+            self.version = version;
+            self.remember().await;
         }
 
         let stream = response.body().ok_or_else(|| Trouble::Cut("the answer is empty".into()))?;

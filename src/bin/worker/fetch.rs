@@ -1,18 +1,25 @@
 //! The manifest and the weights, from where the page came from or from this browser's store, with progress. It does not know what weights are.
 
+use gloo::events::EventListener;
+use gloo::timers::callback::Timeout;
 use js_sys::{Reflect, Uint8Array};
 use oddlens::link::error_text;
 use oddlens::protocol::{Event, JobId, ModelEntry};
 use oddlens::weights::{Source, manifest};
 use wasm_bindgen::JsCast;
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{AbortSignal, ReadableStreamDefaultReader, RequestInit, Response, WorkerGlobalScope};
+use web_sys::{AbortController, AbortSignal, ReadableStreamDefaultReader, RequestInit, Response, WorkerGlobalScope};
 
 use crate::blob::BlobSource;
 use crate::store;
 
 /// Milliseconds between two words on progress.
 pub const PROGRESS_MILLIS: f64 = 40.0;
+
+/// Silence after which a connection counts as broken.
+pub const STALL_MILLIS: u32 = 20_000;
+/// Configurations and pointers are a few kilobytes.
+const MAX_TEXT_BYTES: u64 = 1 << 20;
 
 fn scope() -> WorkerGlobalScope {
     js_sys::global().unchecked_into()
@@ -36,7 +43,9 @@ pub async fn offer(
     };
     for model in models.iter_mut().filter(|m| m.is_download()) {
         // what came from an address was converted, and has another checksum
-        let own = |k: &&ModelEntry| k.id == model.id && (model.address.is_some() || k.sha256 == model.sha256);
+        let own = |k: &&ModelEntry| {
+            k.id == model.id && k.address == model.address && (model.address.is_some() || k.sha256 == model.sha256)
+        };
         if let Some(kept) = kept.iter().find(own) {
             *model = kept.clone();
         } else if let Some(begun) = begun.iter().find(|b| b.entry.id == model.id) {
@@ -78,10 +87,45 @@ pub async fn entry(
 }
 
 /// What lies beside a file at an address: its configuration, where there is one.
-pub async fn beside(address: &str, name: &str) -> Option<String> {
-    let path = address.split(['?', '#']).next()?;
-    let response = get(&format!("{}/{name}", path.rsplit_once('/')?.0), None).await.ok()?;
-    JsFuture::from(response.text().ok()?).await.ok()?.as_string()
+///
+/// # Errors
+/// One line: nobody can tell whether there is one, or it is too long.
+pub async fn beside(address: &str, name: &str, signal: Option<&AbortSignal>) -> Result<Option<String>, String> {
+    let path = address.split(['?', '#']).next().unwrap_or_default();
+    let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+    text(&format!("{folder}/{name}"), signal).await
+}
+
+/// A small text; `None` where the host has none of that name.
+///
+/// # Errors
+/// One line.
+pub async fn text(address: &str, signal: Option<&AbortSignal>) -> Result<Option<String>, String> {
+    let controller = AbortController::new().map_err(|e| error_text(&e))?;
+    let _cancel = signal.map(|signal| {
+        let controller = controller.clone();
+        EventListener::once(signal, "abort", move |_| controller.abort())
+    });
+    let _stall = {
+        let controller = controller.clone();
+        Timeout::new(STALL_MILLIS, move || controller.abort())
+    };
+    let wrong = |e: wasm_bindgen::JsValue| format!("{address} could not be fetched ({})", error_text(&e));
+    let init = RequestInit::new();
+    init.set_signal(Some(&controller.signal()));
+    let response = JsFuture::from(scope().fetch_with_str_and_init(address, &init)).await.map_err(wrong)?;
+    let response: Response = response.unchecked_into();
+    match response.status() {
+        200 => {}
+        404 | 410 => return Ok(None),
+        status => return Err(format!("{address}: the server answered {status}")),
+    }
+    let length = response.headers().get("content-length").ok().flatten().and_then(|n| n.parse::<u64>().ok());
+    if length.is_some_and(|n| n > MAX_TEXT_BYTES) {
+        return Err(format!("{address}: expected at most {MAX_TEXT_BYTES} bytes, the server has more"));
+    }
+    let text = JsFuture::from(response.text().map_err(wrong)?).await.map_err(wrong)?;
+    Ok(text.as_string())
 }
 
 /// The file of a model that lies whole beside the manifest, or in this browser's store.

@@ -10,6 +10,8 @@ mod download;
 #[cfg(target_arch = "wasm32")]
 mod fetch;
 #[cfg(target_arch = "wasm32")]
+mod lock;
+#[cfg(target_arch = "wasm32")]
 mod own_file;
 #[cfg(target_arch = "wasm32")]
 mod store;

@@ -6,6 +6,7 @@ use oddlens::link::error_text;
 use oddlens::protocol::ModelEntry;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{
@@ -13,16 +14,16 @@ use web_sys::{
     FileSystemReadWriteOptions, FileSystemSyncAccessHandle, WorkerGlobalScope,
 };
 
-use crate::work::pause;
+use crate::lock;
+use crate::own_file::hex;
 
 const FOLDER: &str = "models";
 /// The list of what is kept, as JSON; a file that is not in it is not whole.
 const LIST: &str = "models.json";
 /// The list of downloads that were begun and are not whole, as JSON.
 const BEGUN: &str = "downloads.json";
-/// How often a file is tried that another tab holds, for it is held for a moment only, and milliseconds between.
-const TRIES: u32 = 40;
-const TRY_MILLIS: i32 = 50;
+/// Who changes a list holds this lock: it is read and written by one tab at a time.
+const LOCK: &str = "oddlens-store";
 /// Bytes read or written in one go.
 const PORTION: usize = 8 << 20;
 
@@ -51,23 +52,9 @@ async fn handle(folder: &FileSystemDirectoryHandle, name: &str, create: bool) ->
     Ok(promise(folder.get_file_handle_with_options(name, &options)).await?.unchecked_into())
 }
 
-async fn access(folder: &FileSystemDirectoryHandle, name: &str) -> Result<FileSystemSyncAccessHandle, String> {
-    let file = handle(folder, name, true).await?;
-    Ok(promise(file.create_sync_access_handle()).await?.unchecked_into())
-}
-
-/// Writes a whole file, soon: another tab may be at it.
-async fn write(folder: &FileSystemDirectoryHandle, name: &str, bytes: &[u8]) -> Result<(), String> {
-    let mut tries = 1;
-    let access = loop {
-        match access(folder, name).await {
-            Ok(access) => break access,
-            Err(e) if tries == TRIES => return Err(format!("another tab may be at it ({e})")),
-            Err(_) => tries += 1,
-        }
-        pause(TRY_MILLIS).await;
-    };
-    let mut partial = Partial { access, len: 0 };
+/// Writes a whole file.
+async fn write(name: &str, bytes: &[u8]) -> Result<(), String> {
+    let mut partial = Partial::open(name).await?;
     partial.clear()?;
     for portion in bytes.chunks(PORTION) {
         // a copy: browsers write nothing from memory that threads share
@@ -83,17 +70,17 @@ pub struct Partial {
 }
 
 impl Partial {
-    /// The file of that name, with what was written to it earlier; `None` where another tab has it open.
+    /// The file of that name, with what was written to it earlier.
     ///
     /// # Errors
-    /// When there is no store.
-    pub async fn open(name: &str) -> Result<Option<Self>, String> {
+    /// When there is no store, or somebody else has the file open.
+    pub async fn open(name: &str) -> Result<Self, String> {
         let folder = folder().await?;
         let file = handle(&folder, name, true).await?;
-        let Ok(access) = JsFuture::from(file.create_sync_access_handle()).await else { return Ok(None) };
-        let access: FileSystemSyncAccessHandle = access.unchecked_into();
-        let len = access.get_size().map_err(|e| error_text(&e))? as u64;
-        Ok(Some(Self { access, len }))
+        let access: FileSystemSyncAccessHandle = promise(file.create_sync_access_handle()).await?.unchecked_into();
+        let mut partial = Self { access, len: 0 };
+        partial.len = partial.access.get_size().map_err(|e| error_text(&e))? as u64;
+        Ok(partial)
     }
 
     pub fn len(&self) -> u64 {
@@ -148,6 +135,8 @@ impl Drop for Partial {
 
 /// How files begin that are being written; those that are not in the list were given up.
 const INCOMING: &str = "incoming-";
+/// No conversion takes as long.
+const YOUNG_MILLIS: f64 = 3_600_000.0;
 
 /// A model that comes piece by piece. It must be ended with [`Incoming::whole`] or [`Incoming::discard`].
 pub struct Incoming {
@@ -156,21 +145,13 @@ pub struct Incoming {
 }
 
 impl Incoming {
-    /// An empty file; what was given up before, by a tab that was closed, goes.
+    /// An empty file.
     ///
     /// # Errors
     /// When there is no store.
     pub async fn begin() -> Result<Self, String> {
-        let folder = folder().await?;
-        let kept = list().await;
-        for name in names(&folder).await {
-            // one that another tab is writing is locked, and stays
-            if name.starts_with(INCOMING) && !kept.iter().any(|m| m.file == name) {
-                let _ = promise(folder.remove_entry(&name)).await;
-            }
-        }
         let name = format!("{INCOMING}{}-{}.gguf", js_sys::Date::now(), (js_sys::Math::random() * 1e9) as u32);
-        let file = Partial::open(&name).await?.ok_or("a new file cannot be opened")?;
+        let file = Partial::open(&name).await?;
         Ok(Self { name, file })
     }
 
@@ -231,20 +212,23 @@ async fn names(folder: &FileSystemDirectoryHandle) -> Vec<String> {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Begun {
     pub entry: ModelEntry,
+    /// Its name in the store.
+    pub file: String,
     /// What the host called this very version of the file; empty where it did not say.
     pub version: String,
 }
 
-/// The name under which a model's bytes arrive.
+/// The name under which a model's bytes arrive: another one for another version of it.
 pub fn partial_name(entry: &ModelEntry) -> String {
-    format!("{}.part", entry.id)
+    let version = Sha256::digest(format!("{:?} {:?} {}", entry.address, entry.parts, entry.sha256));
+    format!("{}-{}.part", entry.id, &hex(version)[..8])
 }
 
 /// Downloads that were begun and are not whole, with the number of bytes that are there.
 pub async fn begun() -> Vec<Begun> {
-    let mut all: Vec<Begun> = read_list(BEGUN).await;
+    let mut all: Vec<Begun> = locked_list(BEGUN).await.unwrap_or_default();
     for begun in &mut all {
-        begun.entry.partial = file(&partial_name(&begun.entry)).await.map_or(0, |f| f.size() as u64);
+        begun.entry.partial = file(&begun.file).await.map_or(0, |f| f.size() as u64);
     }
     all
 }
@@ -254,28 +238,46 @@ pub async fn begun() -> Vec<Begun> {
 /// # Errors
 /// When the store refuses.
 pub async fn remember(begun: &Begun) -> Result<(), String> {
-    let mut all: Vec<Begun> = read_list(BEGUN).await;
-    all.retain(|b| b.entry.id != begun.entry.id);
-    all.push(begun.clone());
-    write_list(&folder().await?, BEGUN, &all).await
+    change(BEGUN, |all: &mut Vec<Begun>| {
+        all.retain(|b| b.entry.id != begun.entry.id);
+        all.push(begun.clone());
+    })
+    .await
 }
 
-/// Takes a download off the list: it is whole, or given up.
-pub async fn forget(id: &str) -> Option<Begun> {
-    let all: Vec<Begun> = read_list(BEGUN).await;
-    let (mut gone, left): (Vec<_>, Vec<_>) = all.into_iter().partition(|b| b.entry.id == id);
-    if !gone.is_empty()
-        && let Ok(folder) = folder().await
-    {
-        let _ = write_list(&folder, BEGUN, &left).await;
-    }
-    gone.pop()
-}
-
-/// The same, with what has come of it; one that is not there is gone already.
+/// Takes a download off the list, and what has come of it out of the store, unless it is the file of a model that is kept.
 pub async fn give_up(id: &str) {
-    if let Some(begun) = forget(id).await {
-        remove(&partial_name(&begun.entry)).await;
+    let mut gone = Vec::new();
+    let _ = change(BEGUN, |all: &mut Vec<Begun>| gone = all.extract_if(.., |b| b.entry.id == id).collect()).await;
+    let kept = list().await;
+    for begun in gone {
+        if !kept.iter().any(|m| m.file == begun.file) {
+            remove(&begun.file).await;
+        }
+    }
+}
+
+/// Removes what belongs to nothing: of tabs that were closed, and of workers that died, in the middle.
+pub async fn sweep() {
+    let (Ok(folder), Ok(kept), Ok(begun)) =
+        (folder().await, locked_list::<ModelEntry>(LIST).await, locked_list::<Begun>(BEGUN).await)
+    else {
+        return;
+    };
+    // a model that is kept has no download any more
+    for done in begun.iter().filter(|b| kept.iter().any(|m| m.id == b.entry.id && m.address == b.entry.address)) {
+        give_up(&done.entry.id).await;
+    }
+    for name in names(&folder).await {
+        let is_known = [LIST, BEGUN].contains(&name.as_str())
+            || kept.iter().any(|m| m.file == name)
+            || begun.iter().any(|b| b.file == name);
+        // what another tab has made, and not yet put into the list, is young; what it writes is locked, and stays
+        let began = name.strip_prefix(INCOMING).and_then(|rest| rest.split('-').next()?.parse::<f64>().ok());
+        let is_young = began.is_some_and(|began| js_sys::Date::now() - began < YOUNG_MILLIS);
+        if !is_known && !is_young {
+            remove(&name).await;
+        }
     }
 }
 
@@ -288,17 +290,40 @@ pub async fn file(name: &str) -> Result<File, String> {
     Ok(promise(file.get_file()).await?.unchecked_into())
 }
 
-async fn read_list<T: DeserializeOwned>(name: &str) -> Vec<T> {
-    async fn read(name: &str) -> Result<String, String> {
-        let text = promise(file(name).await?.text()).await?;
-        text.as_string().ok_or_else(|| "no text".into())
-    }
-    read(name).await.ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
+/// A list of the store, whole: no other tab is writing it.
+async fn locked_list<T: DeserializeOwned>(name: &str) -> Result<Vec<T>, String> {
+    let _lock = lock::hold(LOCK).await;
+    read_list(name).await
+}
+
+/// A list of the store; empty where there is none yet.
+async fn read_list<T: DeserializeOwned>(name: &str) -> Result<Vec<T>, String> {
+    let options = FileSystemGetFileOptions::new();
+    let handle = match JsFuture::from(folder().await?.get_file_handle_with_options(name, &options)).await {
+        Ok(handle) => handle.unchecked_into::<FileSystemFileHandle>(),
+        Err(e) if e.dyn_ref::<web_sys::DomException>().is_some_and(|e| e.name() == "NotFoundError") => {
+            return Ok(vec![]);
+        }
+        Err(e) => return Err(error_text(&e)),
+    };
+    let file: File = promise(handle.get_file()).await?.unchecked_into();
+    let text = promise(file.text()).await?.as_string().unwrap_or_default();
+    // an empty file is one that a tab was about to write when it was closed
+    if text.is_empty() { Ok(vec![]) } else { serde_json::from_str(&text).map_err(|e| format!("{name}: {e}")) }
+}
+
+/// Changes a list, with no other tab between reading and writing.
+async fn change<T: DeserializeOwned + Serialize>(name: &str, change: impl FnOnce(&mut Vec<T>)) -> Result<(), String> {
+    let _lock = lock::hold(LOCK).await;
+    let mut all = read_list(name).await?;
+    change(&mut all);
+    let text = serde_json::to_string(&all).map_err(|e| e.to_string())?;
+    write(name, text.as_bytes()).await
 }
 
 /// What is kept; nothing where there is no store.
 pub async fn list() -> Vec<ModelEntry> {
-    read_list(LIST).await
+    locked_list(LIST).await.unwrap_or_default()
 }
 
 /// A kept model's file.
@@ -319,12 +344,14 @@ pub async fn open(entry: &ModelEntry) -> Result<File, String> {
 /// # Errors
 /// When the list cannot be written.
 pub async fn keep(entry: &ModelEntry) -> Result<(), String> {
-    let folder = folder().await?;
-    let (same, mut all): (Vec<_>, Vec<_>) = list().await.into_iter().partition(|m| m.id == entry.id);
-    all.push(entry.clone());
-    write_list(&folder, LIST, &all).await?;
+    let mut same = Vec::new();
+    change(LIST, |all: &mut Vec<ModelEntry>| {
+        same = all.extract_if(.., |m| m.id == entry.id).collect();
+        all.push(entry.clone());
+    })
+    .await?;
     for model in same.iter().filter(|m| m.file != entry.file) {
-        let _ = promise(folder.remove_entry(&model.file)).await;
+        remove(&model.file).await;
     }
     Ok(())
 }
@@ -341,17 +368,10 @@ pub async fn remove(name: &str) {
 /// # Errors
 /// When the browser refuses.
 pub async fn delete(id: &str) -> Result<(), String> {
-    let folder = folder().await?;
-    let all = list().await;
-    let (gone, left): (Vec<_>, Vec<_>) = all.into_iter().partition(|m| m.id == id);
-    write_list(&folder, LIST, &left).await?;
+    let mut gone = Vec::new();
+    change(LIST, |all: &mut Vec<ModelEntry>| gone = all.extract_if(.., |m| m.id == id).collect()).await?;
     for model in gone {
-        let _ = promise(folder.remove_entry(&model.file)).await;
+        remove(&model.file).await;
     }
     Ok(())
-}
-
-async fn write_list<T: Serialize>(folder: &FileSystemDirectoryHandle, name: &str, all: &[T]) -> Result<(), String> {
-    let text = serde_json::to_string(all).map_err(|e| e.to_string())?;
-    write(folder, name, text.as_bytes()).await
 }

@@ -12,7 +12,7 @@ use oddlens::engine::Engine;
 use oddlens::kernels::crew;
 use oddlens::link::worker_side::{listen, post};
 use oddlens::link::{FromWorker, Received, ToWorker};
-use oddlens::protocol::{Decoder, Event, JobId, ModelEntry, Parcel, Pixels, Request, Stage};
+use oddlens::protocol::{Decoder, Event, JobId, ModelEntry, NotLoaded, Parcel, Pixels, Request, Stage};
 use oddlens::quant;
 use oddlens::weights::{Checkpoint, Naming, Source, manifest};
 use wasm_bindgen::JsCast;
@@ -22,14 +22,23 @@ use web_sys::{AbortController, AbortSignal, File, WorkerGlobalScope};
 use crate::blob::BlobSource;
 use crate::download::{self, Ended, Held};
 use crate::own_file::{self, OwnFile, Place};
-use crate::{browser_decoder, fetch, store, threads};
+use crate::{browser_decoder, fetch, lock, store, threads};
 
 struct Worker {
     engine: RefCell<Engine>,
-    waiting: RefCell<VecDeque<Received<ToWorker>>>,
+    waiting: RefCell<VecDeque<Waiting>>,
     busy: Cell<bool>,
+    /// Ends the loading that was asked for last, begun or not.
     loading: RefCell<Option<AbortController>>,
     noise_told: Cell<bool>,
+    /// The store was looked through for what belongs to nothing.
+    swept: Cell<bool>,
+}
+
+/// A message, and for those that load a model: what ends that.
+struct Waiting {
+    received: Received<ToWorker>,
+    signal: Option<AbortSignal>,
 }
 
 /// Milliseconds on the worker's clock.
@@ -62,21 +71,26 @@ pub fn start() {
         busy: Cell::new(false),
         loading: RefCell::new(None),
         noise_told: Cell::new(false),
+        swept: Cell::new(false),
     });
     listen(move |received| {
-        // whoever asks for another model, or for none, does not want the present one's bytes
-        let ends_loading = matches!(
+        let loads = matches!(
             received.message,
-            ToWorker::CancelLoad
-                | ToWorker::Ask(Request::Load { .. } | Request::LoadFile { .. } | Request::LoadAddress { .. })
+            ToWorker::Ask(Request::Load { .. } | Request::LoadFile { .. } | Request::LoadAddress { .. })
         );
-        if ends_loading && let Some(controller) = worker.loading.borrow_mut().take() {
-            controller.abort();
+        let cancels = received.message == ToWorker::CancelLoad;
+        let controller = if loads { AbortController::new().ok() } else { None };
+        let signal = controller.as_ref().map(AbortController::signal);
+        // whoever asks for another model, or for none, does not want the present one's bytes
+        if (loads || cancels)
+            && let Some(present) = worker.loading.replace(controller)
+        {
+            present.abort();
         }
-        if received.message == ToWorker::CancelLoad {
+        if cancels {
             return;
         }
-        worker.waiting.borrow_mut().push_back(received);
+        worker.waiting.borrow_mut().push_back(Waiting { received, signal });
         if !worker.busy.replace(true) {
             spawn_local(worker.clone().work());
         }
@@ -97,6 +111,33 @@ async fn time_yourself(spec: bench::Spec) {
     post(&told.map_or_else(FromWorker::Trouble, |report| FromWorker::Timed(Box::new(report))), vec![]);
 }
 
+/// A loading that was asked for.
+struct Loading {
+    job: JobId,
+    /// The clock's time when it began.
+    started: f64,
+    signal: Option<AbortSignal>,
+}
+
+impl Loading {
+    /// Whether it is not wanted any more.
+    fn is_over(&self) -> bool {
+        self.signal.as_ref().is_some_and(AbortSignal::aborted)
+    }
+
+    fn failed(&self, message: String, why: NotLoaded) {
+        tell(Event::LoadFailed { job: self.job, message, why }.into());
+    }
+}
+
+/// Between two looks whether another tab has finished the same download.
+const OTHER_TAB_MILLIS: i32 = 500;
+
+/// The lock of whoever fetches that model.
+fn lock_of(id: &str) -> String {
+    format!("oddlens-model-{id}")
+}
+
 /// Where a file comes from, and what is said of it.
 struct Origin {
     name: String,
@@ -113,7 +154,7 @@ impl Worker {
     async fn work(self: Rc<Self>) {
         loop {
             let next = self.waiting.borrow_mut().pop_front();
-            let Some(received) = next else {
+            let Some(Waiting { received, signal }) = next else {
                 if !self.engine.borrow().has_work() {
                     break;
                 }
@@ -123,19 +164,17 @@ impl Worker {
                 continue;
             };
             match received.message {
-                ToWorker::Ask(Request::Load { job, model }) => self.load(job, model).await,
+                ToWorker::Ask(Request::Load { job, model, from_afar }) => {
+                    self.load(Loading { job, started: now(), signal }, model, from_afar).await;
+                }
                 ToWorker::Ask(Request::LoadFile { job, name, beside }) => {
                     let beside = beside.into_iter().zip(&received.buffers).collect();
-                    self.load_file(job, name, received.file, beside).await;
+                    self.load_file(Loading { job, started: now(), signal }, name, received.file, beside).await;
                 }
-                ToWorker::Ask(Request::LoadAddress { job, address }) => self.load_address(job, address).await,
-                ToWorker::Ask(Request::DeleteModel { job, model }) => {
-                    store::give_up(&model).await;
-                    if let Err(why) = store::delete(&model).await {
-                        web_sys::console::warn_1(&format!("the model could not be deleted: {why}").into());
-                    }
-                    let _ = fetch::offer(job, None, None, &mut |event| tell(event.into())).await;
+                ToWorker::Ask(Request::LoadAddress { job, address }) => {
+                    self.load_address(Loading { job, started: now(), signal }, address).await;
                 }
+                ToWorker::Ask(Request::DeleteModel { job, model }) => self.delete(job, &model).await,
                 ToWorker::Ask(request) => self.ask(request, received.buffers).await,
                 ToWorker::Frame { job } => self.frame(job, received.bitmap),
                 ToWorker::Bench(spec) => time_yourself(spec).await,
@@ -145,34 +184,47 @@ impl Worker {
         self.busy.set(false);
     }
 
-    async fn load(&self, job: JobId, model: Option<String>) {
-        let started = now();
-        let signal = self.begin_loading();
-        let entry = fetch::entry(job, model.as_deref(), signal.as_ref(), &mut |event| tell(event.into())).await;
+    async fn load(&self, loading: Loading, model: Option<String>, from_afar: bool) {
+        if !self.swept.replace(true) {
+            store::sweep().await;
+        }
+        let (job, signal) = (loading.job, loading.signal.as_ref());
+        let entry = fetch::entry(job, model.as_deref(), signal, &mut |event| tell(event.into())).await;
         let entry = match entry {
-            Ok(entry) if entry.is_download() => return self.download(job, entry, started, signal).await,
+            Ok(entry) if entry.is_download() && entry.address.is_some() && !from_afar => {
+                return loading.failed(String::new(), NotLoaded::NotAsked);
+            }
+            Ok(entry) if entry.is_download() => return self.download(loading, entry).await,
             other => other,
         };
         let fetched = match entry {
             Ok(entry) => {
                 let total = Some(entry.bytes);
                 let mut progress = |received| tell(Event::Loading { job, received, total }.into());
-                fetch::weights(&entry, signal.as_ref(), now, &mut progress).await.map(|bytes| (entry, bytes))
+                fetch::weights(&entry, signal, now, &mut progress).await.map(|bytes| (entry, bytes))
             }
             Err(message) => Err(message),
         };
-        self.loading.replace(None);
-        let mut model_bytes = 0;
         match fetched {
-            Ok((entry, file)) => self.engine.borrow_mut().load(job, entry, file, started, &mut |parcel| {
-                if let Event::Ready { model, .. } = &parcel.message {
-                    model_bytes = model.memory_bytes;
-                }
-                tell(parcel);
-            }),
-            Err(message) => tell(Event::LoadFailed { job, message, paused: false }.into()),
+            Ok(_) if loading.is_over() => loading.failed("cancelled".into(), NotLoaded::Failed),
+            Ok((entry, file)) => {
+                let model_bytes = self.use_file(&loading, entry, file);
+                self.gather(job, model_bytes.unwrap_or(0)).await;
+            }
+            Err(message) => loading.failed(message, NotLoaded::Failed),
         }
-        self.gather(job, model_bytes).await;
+    }
+
+    /// Has the engine use a model, and says so; what it takes in memory, or `None` where it cannot be used.
+    fn use_file(&self, loading: &Loading, entry: ModelEntry, file: Box<dyn Source>) -> Option<u64> {
+        let mut model_bytes = None;
+        self.engine.borrow_mut().load(loading.job, entry, file, loading.started, &mut |parcel| {
+            if let Event::Ready { model, .. } = &parcel.message {
+                model_bytes = Some(model.memory_bytes);
+            }
+            tell(parcel);
+        });
+        model_bytes
     }
 
     /// Has helpers started where a model of that size gains from them, and says how many work then.
@@ -183,84 +235,124 @@ impl Worker {
         tell(Event::Threads { job, count: crew::hands() as u32 }.into());
     }
 
-    /// Whoever cancels from now on means this loading.
-    fn begin_loading(&self) -> Option<AbortSignal> {
-        let controller = AbortController::new().ok();
-        self.loading.replace(controller.clone());
-        controller.map(|c| c.signal())
-    }
-
-    /// Fetches a model from afar, and goes on as with a person's own file.
-    async fn download(&self, job: JobId, entry: ModelEntry, started: f64, signal: Option<AbortSignal>) {
-        let mut progress = |received, total| tell(Event::Loading { job, received, total }.into());
-        let held = download::file(&entry, signal.as_ref(), now, &mut progress).await;
-        let (message, paused) = match held {
-            Ok(Held::Elsewhere) => return Box::pin(self.load(job, Some(entry.id))).await,
-            Ok(held) => {
-                let mut beside = Vec::new();
-                if let Some(address) = &entry.address {
-                    for name in CONFIGURATIONS {
-                        if let Some(text) = fetch::beside(address, name).await {
-                            beside.push((name.to_owned(), text));
-                        }
-                    }
-                }
-                let origin = Origin { name: entry.name.clone(), listed: Some(entry.clone()), beside };
-                self.take(job, started, held, origin).await;
-                // what was converted, or is of no use, goes; what was kept as it came is in the list of models now
-                match store::list().await.iter().any(|kept| kept.file == store::partial_name(&entry)) {
-                    true => drop(store::forget(&entry.id).await),
-                    false => store::give_up(&entry.id).await,
-                }
-                let _ = fetch::offer(job, Some(&entry.id), None, &mut |event| tell(event.into())).await;
-                return;
+    async fn delete(&self, job: JobId, model: &str) {
+        // what another tab is fetching is its business
+        if let Some(_lock) = lock::try_hold(&lock_of(model)).await {
+            store::give_up(model).await;
+            if let Err(why) = store::delete(model).await {
+                web_sys::console::warn_1(&format!("the model could not be deleted: {why}").into());
             }
-            Err(Ended::Paused(message)) => (message, true),
-            Err(Ended::Failed(message)) => (format!("{}: {message}", entry.name), false),
-        };
-        self.loading.replace(None);
-        tell(Event::LoadFailed { job, message, paused }.into());
+        }
         let _ = fetch::offer(job, None, None, &mut |event| tell(event.into())).await;
     }
 
-    async fn load_address(&self, job: JobId, address: String) {
-        let started = now();
-        let signal = self.begin_loading();
+    /// Fetches a model from afar, and goes on as with a person's own file.
+    async fn download(&self, loading: Loading, entry: ModelEntry) {
+        let (job, signal) = (loading.job, loading.signal.clone());
+        let mut progress = |received, total| tell(Event::Loading { job, received, total }.into());
+        // one tab at a time, until the model is kept
+        let mut waited = false;
+        let _lock = loop {
+            if let Some(lock) = lock::try_hold(&lock_of(&entry.id)).await {
+                break lock;
+            }
+            waited = true;
+            let begun = store::begun().await.into_iter().find(|b| b.entry.id == entry.id);
+            progress(begun.map_or(0, |b| b.entry.partial), (entry.bytes > 0).then_some(entry.bytes));
+            pause(OTHER_TAB_MILLIS).await;
+            if loading.is_over() {
+                return loading.failed("left to another tab".into(), NotLoaded::Paused);
+            }
+        };
+        if waited && store::list().await.iter().any(|kept| kept.id == entry.id) {
+            return Box::pin(self.load(loading, Some(entry.id), true)).await;
+        }
+        let (message, why) = match download::file(&entry, signal.as_ref(), now, &mut progress).await {
+            Ok(held) => match self.completed(&entry, signal.as_ref()).await {
+                Ok(beside) => {
+                    let origin = Origin { name: entry.name.clone(), listed: Some(entry.clone()), beside };
+                    match self.take(&loading, held, origin).await {
+                        Ok(()) => (String::new(), None),
+                        // all of it is there, and can be converted another time
+                        Err(_) if loading.is_over() => ("paused: all of it is kept".into(), Some(NotLoaded::Paused)),
+                        Err(message) => {
+                            store::give_up(&entry.id).await;
+                            (message, Some(NotLoaded::Failed))
+                        }
+                    }
+                }
+                Err(_) if loading.is_over() => ("paused: all of it is kept".into(), Some(NotLoaded::Paused)),
+                Err(message) => (format!("{}: {message}", entry.name), Some(NotLoaded::Failed)),
+            },
+            Err(Ended::Paused(message)) => (message, Some(NotLoaded::Paused)),
+            Err(Ended::Failed(message)) => (format!("{}: {message}", entry.name), Some(NotLoaded::Failed)),
+        };
+        if let Some(why) = why {
+            loading.failed(message, why);
+        }
+        let _ = fetch::offer(job, Some(&entry.id), None, &mut |event| tell(event.into())).await;
+    }
+
+    /// What completes a file from afar, from beside it.
+    async fn completed(
+        &self,
+        entry: &ModelEntry,
+        signal: Option<&AbortSignal>,
+    ) -> Result<Vec<(String, String)>, String> {
+        let mut beside = Vec::new();
+        let Some(address) = &entry.address else { return Ok(beside) };
+        for name in CONFIGURATIONS {
+            if let Some(text) = fetch::beside(address, name, signal).await? {
+                beside.push((name.to_owned(), text));
+            }
+        }
+        Ok(beside)
+    }
+
+    async fn load_address(&self, loading: Loading, address: String) {
         match manifest::model_address(&address) {
-            Ok(address) => self.download(job, own_file::at_address(&address), started, signal).await,
-            Err(e) => tell(Event::LoadFailed { job, message: e.to_string(), paused: false }.into()),
+            Ok(address) => {
+                let entry = own_file::at_address(&address);
+                // it may be here already
+                match store::list().await.into_iter().find(|kept| kept.id == entry.id) {
+                    Some(kept) => self.load(loading, Some(kept.id), true).await,
+                    None => self.download(loading, entry).await,
+                }
+            }
+            Err(message) => loading.failed(message, NotLoaded::Failed),
         }
     }
 
     /// Loads a person's own file.
-    async fn load_file(&self, job: JobId, name: String, file: Option<File>, beside: Vec<(String, &ArrayBuffer)>) {
-        let started = now();
-        self.begin_loading();
+    async fn load_file(&self, loading: Loading, name: String, file: Option<File>, beside: Vec<(String, &ArrayBuffer)>) {
         let Some(file) = file else {
-            let message = format!("{name}: the file did not arrive");
-            return tell(Event::LoadFailed { job, message, paused: false }.into());
+            return loading.failed(format!("{name}: the file did not arrive"), NotLoaded::Failed);
         };
         let text = |buffer| String::from_utf8_lossy(&Uint8Array::new(buffer).to_vec()).into_owned();
         let beside = beside.into_iter().map(|(name, buffer)| (name, text(buffer))).collect();
-        self.take(job, started, Held::Stored(file, None), Origin { name, listed: None, beside }).await;
+        let origin = Origin { name, listed: None, beside };
+        if let Err(message) = self.take(&loading, Held::Stored(file, None), origin).await {
+            loading.failed(message, NotLoaded::Failed);
+        }
     }
 
     /// Converts a file where it is not ours, keeps it for later visits, and loads it.
-    async fn take(&self, job: JobId, started: f64, held: Held, origin: Origin) {
-        let controller = self.loading.borrow().clone();
-        let going = || !controller.as_ref().is_some_and(|c| c.signal().aborted());
+    ///
+    /// # Errors
+    /// One line; the page has not been told yet. Nothing is kept of it then.
+    async fn take(&self, loading: &Loading, held: Held, origin: Origin) -> Result<(), String> {
+        let job = loading.job;
         let Origin { name, listed, beside } = origin;
         let prepared = async {
             let (source, downloaded): (Box<dyn Source>, _) = match held {
                 Held::Memory(bytes) => (Box::new(bytes), None),
                 Held::Stored(file, sha256) => (Box::new(BlobSource::new(file.into())?), sha256),
-                Held::Elsewhere => return Err("it is loaded by another tab".into()),
             };
             let total = source.size();
             let mut progress = |share: f64| {
                 let received = (share * total as f64) as u64;
                 tell(Event::Loading { job, received, total: Some(total) }.into());
-                going()
+                !loading.is_over()
             };
             progress(0.0);
             let checkpoint = Checkpoint::open(source).map_err(|e| e.to_string())?;
@@ -279,21 +371,15 @@ impl Worker {
             }
             if let (true, Some(sha256), Some(entry)) = (clip::is_own(&checkpoint), downloaded, &listed) {
                 // it lies in the store as it shall stay
-                let name = store::partial_name(entry);
+                let begun = store::begun().await.into_iter().find(|b| b.entry.id == entry.id);
+                let name = begun.ok_or("what was fetched is not in the store any more")?.file;
                 let file = BlobSource::new(store::file(&name).await?.into())?;
                 return Ok(OwnFile { place: Place::Store(name, file), bytes: total, sha256 });
             }
             own_file::make(&checkpoint, &sidecars, &mut progress).await
         };
         let prepared: Result<OwnFile, String> = prepared.await;
-        self.loading.replace(None);
-        let own = match prepared {
-            Ok(own) => own,
-            Err(why) => {
-                let message = format!("{name}: {why}");
-                return tell(Event::LoadFailed { job, message, paused: false }.into());
-            }
-        };
+        let own = prepared.map_err(|why| format!("{name}: {why}"))?;
         let (file, source, kept): (_, Box<dyn Source>, _) = match own.place {
             Place::Store(file, source) => (file, Box::new(source), Ok(())),
             Place::Memory(bytes, why) => (String::new(), Box::new(bytes), Err(why)),
@@ -305,13 +391,17 @@ impl Worker {
             Err(why) => Err(why),
         };
         let entry = ModelEntry { kept: kept.is_ok(), ..entry };
+        if kept.is_ok() {
+            // what was converted is not needed any more, should the worker end now, too
+            store::give_up(&entry.id).await;
+        }
         self.gather(job, entry.bytes).await;
-        let mut ready = false;
-        self.engine.borrow_mut().load(job, entry.clone(), source, started, &mut |parcel| {
-            ready |= matches!(parcel.message, Event::Ready { .. });
-            tell(parcel);
-        });
-        if !ready {
+        if loading.is_over() {
+            // the page has turned to another model
+            return Err("cancelled".into());
+        }
+        let used = self.use_file(loading, entry.clone(), source);
+        if used.is_none() {
             let _ = store::delete(&entry.id).await;
         } else if let Err(why) = &kept {
             web_sys::console::warn_1(&format!("the model is not kept for later: {why}").into());
@@ -320,6 +410,7 @@ impl Worker {
             store::remove(&entry.file).await;
         }
         let _ = fetch::offer(job, Some(&entry.id), None, &mut |event| tell(event.into())).await;
+        Ok(())
     }
 
     /// The tokenizer's merge rules, which files of others often lack: those of the site's own model.

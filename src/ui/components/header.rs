@@ -210,12 +210,8 @@ pub fn ModelPanel(props: &ModelPanelProps) -> Html {
 }
 
 fn model_line(session: &Session, model: &ModelEntry, present: bool) -> Html {
-    let (wanted, gone) = (model.clone(), model.id.clone());
-    let choose = session_action(session, move || match &wanted.address {
-        // it is in no manifest that a worker could find it in
-        Some(address) if !wanted.kept && wanted.id.starts_with(OWN) => Action::FetchModel(address.clone()),
-        _ => Action::LoadModel(Some(wanted.id.clone())),
-    });
+    let (wanted, gone) = (model.id.clone(), model.id.clone());
+    let choose = session_action(session, move || Action::LoadModel(Some(wanted.clone())));
     let delete = session_action(session, move || Action::DeleteModel(gone.clone()));
     let word = match (present, model.is_download(), model.partial) {
         (true, ..) => "in use",
