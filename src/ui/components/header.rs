@@ -127,7 +127,8 @@ pub fn ModelPanel(props: &ModelPanelProps) -> Html {
                     <p><b>{"Can: "}</b>{entry.can.clone()}</p>
                     <p><b>{"Cannot: "}</b>{entry.cannot.clone()}</p>
                     <dl class="facts">
-                        <dt>{"File"}</dt><dd>{format!("{}, {}", entry.file, bytes(entry.bytes))}</dd>
+                        <dt>{"File"}</dt>
+                        <dd>{format!("{}, {}", if entry.kept { "kept in this browser" } else { &entry.file }, bytes(entry.bytes))}</dd>
                         <dt>{"In memory"}</dt><dd>{bytes(info.memory_bytes)}</dd>
                         <dt>{"Sees"}</dt><dd>{format!("{0} × {0} pixels", info.image_size)}</dd>
                         <dt>{"Embedding"}</dt><dd>{format!("{} numbers", info.embed_dim)}</dd>
