@@ -86,7 +86,7 @@ else {
     if (said.Variant) variant = said.Variant;
     else if (said === 'Alive') {
       since('program');
-      if (model === 'embedded') say({ Ask: { Load: { job: 1, model: null } } });
+      if (model === 'embedded') say({ Ask: { Load: { job: 1, model: null, from_afar: false } } });
       else timeYourself();
     } else if (said.Event) onEvent(said.Event);
     else if (said.Timing) status.textContent = `${said.Timing}…`;
