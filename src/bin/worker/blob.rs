@@ -4,11 +4,10 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use js_sys::{Function, Uint8Array};
+use js_sys::Uint8Array;
 use oddlens::link::error_text;
 use oddlens::weights::WeightsError;
 use oddlens::weights::source::{Blocks, Source, room, unreadable};
-use wasm_bindgen::JsCast;
 use web_sys::{Blob, FileReaderSync};
 
 /// A browser's file.
@@ -49,21 +48,11 @@ impl Source for Ranges {
         let blob = self.blob.slice_with_f64_and_f64(range.start as f64, range.end as f64);
         let buffer = blob.and_then(|blob| self.reader.read_as_array_buffer(&blob));
         let buffer = buffer.map_err(|e| unreadable(&range, error_text(&e)))?;
-        let view = Uint8Array::new(&buffer);
-        if view.length() as usize != bytes.len() {
+        let buffer = Uint8Array::new(&buffer);
+        if buffer.length() as usize != bytes.len() {
             return Err(unreadable(&range, "the file changed while it was read"));
         }
-        view.copy_to(&mut bytes);
-        give_back(&buffer);
+        buffer.copy_to(&mut bytes);
         Ok(Cow::Owned(bytes))
-    }
-}
-
-/// Frees a buffer now, where the browser can (`ArrayBuffer.prototype.transfer`, ES2024): its collector does not see how much waits
-/// for it while one call reads a whole model.
-fn give_back(buffer: &js_sys::ArrayBuffer) {
-    let transfer = js_sys::Reflect::get(buffer, &"transfer".into()).ok().and_then(|f| f.dyn_into::<Function>().ok());
-    if let Some(transfer) = transfer {
-        let _ = transfer.call1(buffer, &0.into());
     }
 }
