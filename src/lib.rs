@@ -30,8 +30,8 @@
 //! 4. Page and command line share every step from bytes to score (`engine::pipeline`).
 //! 5. A larger score is more anomalous, everywhere.
 //! 6. The library exports nothing to JavaScript, so the page's wasm sheds the model.
-//! 7. Clock, network, camera and files are touched only in `bin`, `link` and `ui`, files also in `eval`; all else gets bytes and a
-//!    clock function.
+//! 7. Clock, network, camera and files are touched only in `bin`, `link` and `ui`, files also in `eval`; all else gets bytes, or
+//!    something to read them from, and a clock function.
 //! 8. No global mutable state: the engine owns the session. (Threads are the whole program's, and so is what they meet at,
 //!    `kernels::crew`.)
 //! 9. candle only in `clip`, for the f32 path that the 8-bit one is held against, and in `train`, for the gradients of heads.

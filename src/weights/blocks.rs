@@ -4,6 +4,8 @@
 
 use half::{bf16, f16};
 
+use crate::kernels::vector;
+
 /// Numbers in a block, whatever its type.
 const BLOCK: usize = 32;
 /// Numbers in a `Q8_0` block.
@@ -163,21 +165,12 @@ pub fn encode_q8_0_rows(values: &[f32], row: usize) -> Vec<u8> {
         let inverse = if scale.to_f32() > 0.0 { 1.0 / scale.to_f32() } else { 0.0 };
         for (block, [low, high, codes @ ..]) in blocks.iter().zip(stored) {
             [*low, *high] = scale.to_le_bytes();
-            for (code, v) in codes.iter_mut().zip(block) {
-                *code = rounded(v * inverse).clamp(-127, 127) as i8 as u8;
-            }
+            let mut rounded = [0; Q8_0_BLOCK];
+            vector::weight_codes(&block.map(|v| v * inverse), 1.0, &mut rounded);
+            *codes = rounded.map(|code| code as u8);
         }
     }
     out
-}
-
-/// The nearest integer, halves away from zero, as [`f32::round`] gives it, which WebAssembly has no instruction for; for numbers that
-/// an `i32` holds. Not a number is 0.
-fn rounded(x: f32) -> i32 {
-    let whole = x as i32;
-    // exact: both have the same exponent, or the difference is the fraction itself
-    let rest = x - whole as f32;
-    whole + i32::from(rest >= 0.5) - i32::from(rest <= -0.5)
 }
 
 /// Numbers of `N` bytes each.
@@ -224,14 +217,6 @@ fn q8_0_scale(values: &[f32]) -> f16 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn rounding_is_the_standard_librarys() {
-        let near = |x: f32| [x.next_down(), x, x.next_up()];
-        for x in (-300..=300).flat_map(|half| near(half as f32 / 2.0)).chain([0.3, -0.7, 1e-30, f32::NAN]) {
-            assert_eq!(rounded(x), x.round() as i32, "{x:e}");
-        }
-    }
 
     #[test]
     fn floats_survive() {

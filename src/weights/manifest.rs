@@ -58,6 +58,11 @@ pub fn parse(json: &str) -> Result<Manifest, WeightsError> {
     Ok(manifest)
 }
 
+/// A checksum as manifests and hubs write it: lower-case hexadecimal digits.
+pub fn hex(digest: impl IntoIterator<Item = u8>) -> String {
+    digest.into_iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Addresses that models are fetched from: `https:`, and `http:` on this very machine.
 ///
 /// # Errors

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use oddlens::eval::paths::{one_line, replace};
-use oddlens::weights::manifest::check_address;
+use oddlens::weights::manifest::{check_address, hex};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
@@ -338,7 +338,7 @@ impl Transfer<'_> {
     }
 
     fn digest(&self) -> String {
-        self.sum.clone().finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(self.sum.clone().finalize())
     }
 
     /// What the file's checksum must be, where anybody knows.

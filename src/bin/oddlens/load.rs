@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use oddlens::clip::tokenizer::parse_merges;
 use oddlens::clip::{self, Clip, Sidecars};
 use oddlens::eval::paths::one_line;
-use oddlens::weights::manifest::embedded;
+use oddlens::weights::manifest::{embedded, hex};
 use oddlens::weights::source::Seekable;
 use oddlens::weights::{Checkpoint, Format, Naming};
 use serde::Deserialize;
@@ -167,7 +167,7 @@ fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
 /// SHA-256 in lower-case hex.
 pub fn digest(bytes: &[u8]) -> String {
     use sha2::Digest;
-    sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(sha2::Sha256::digest(bytes))
 }
 
 /// Files that complete a model file which does not carry everything itself.

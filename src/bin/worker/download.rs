@@ -5,25 +5,16 @@
 //! Face's hub has in its repositories in place of a large file (Git LFS, docs/spec.md): the hub's header of the same meaning stands on
 //! a redirect, which pages do not see.
 
-use std::cell::Cell;
-use std::rc::Rc;
-
-use gloo::events::EventListener;
-use gloo::timers::callback::Timeout;
 use js_sys::{Reflect, Uint8Array};
 use oddlens::link::error_text;
 use oddlens::protocol::ModelEntry;
-use oddlens::weights;
+use oddlens::weights::{self, manifest::hex};
 use sha2::{Digest, Sha256};
 use wasm_bindgen::JsCast;
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{
-    AbortController, AbortSignal, File, ReadableStreamDefaultReader, RequestCache, RequestInit, Response,
-    WorkerGlobalScope,
-};
+use web_sys::{AbortSignal, File, ReadableStreamDefaultReader, RequestCache, RequestInit, Response, WorkerGlobalScope};
 
-use crate::fetch::{self, PROGRESS_MILLIS, STALL_MILLIS};
-use crate::own_file::hex;
+use crate::fetch::{self, PROGRESS_MILLIS, Watch};
 use crate::store::{self, Begun, Partial};
 use crate::work::{pause, turn};
 
@@ -332,30 +323,9 @@ impl Download<'_> {
         let Piece { address, start, bytes } = &self.pieces[at];
         let (address, start, bytes) = (address.clone(), *start, *bytes);
         let offset = self.sink.len() - start;
-        let controller = AbortController::new().map_err(|e| Trouble::Fatal(error_text(&e)))?;
-        let _pause = self.signal.map(|signal| {
-            let controller = controller.clone();
-            EventListener::once(signal, "abort", move |_| controller.abort())
-        });
-        let stalled = Rc::new(Cell::new(false));
-        let watch = || {
-            let (controller, stalled) = (controller.clone(), stalled.clone());
-            Timeout::new(STALL_MILLIS, move || {
-                stalled.set(true);
-                controller.abort();
-            })
-        };
-        let cut = |e: &wasm_bindgen::JsValue| {
-            Trouble::Cut(if stalled.get() {
-                format!("nothing came for {} s", STALL_MILLIS / 1000)
-            } else {
-                format!("the connection broke ({})", error_text(e))
-            })
-        };
-
-        let mut timer = watch();
+        let mut watch = Watch::begin(self.signal).map_err(Trouble::Fatal)?;
         let init = RequestInit::new();
-        init.set_signal(Some(&controller.signal()));
+        init.set_signal(Some(&watch.signal()));
         // the browser's own cache would take the room that the store needs, and has ideas of its own about ranges
         init.set_cache(RequestCache::NoStore);
         if offset > 0 {
@@ -364,14 +334,15 @@ impl Download<'_> {
             init.set_headers(&headers);
         }
         let scope: WorkerGlobalScope = js_sys::global().unchecked_into();
-        let response =
-            JsFuture::from(scope.fetch_with_str_and_init(&address, &init)).await.map_err(|e| match cut(&e) {
-                // browsers do not tell the one from the other
-                Trouble::Cut(why) if self.sink.len() == 0 && !self.paused() => Trouble::Cut(format!(
-                    "{address}: the host could not be reached, or lets no other pages fetch from it ({why})"
-                )),
-                trouble => trouble,
-            })?;
+        let response = JsFuture::from(scope.fetch_with_str_and_init(&address, &init)).await.map_err(|e| {
+            let why = watch.why(&e);
+            // browsers do not tell the one from the other
+            Trouble::Cut(if self.sink.len() == 0 && !self.paused() {
+                format!("{address}: the host could not be reached, or lets no other pages fetch from it: {why}")
+            } else {
+                why
+            })
+        })?;
         let response: Response = response.unchecked_into();
         let header = |name: &str| response.headers().get(name).ok().flatten();
         let anew = match response.status() {
@@ -393,7 +364,7 @@ impl Download<'_> {
             // from the very first piece: parts of an older version are of no use
             self.start_anew().await?;
             if response.status() != 200 || start > 0 {
-                controller.abort();
+                watch.end();
                 return Ok(());
             }
         }
@@ -417,8 +388,8 @@ impl Download<'_> {
         let stream = response.body().ok_or_else(|| Trouble::Cut("the answer is empty".into()))?;
         let reader: ReadableStreamDefaultReader = stream.get_reader().unchecked_into();
         loop {
-            let step = JsFuture::from(reader.read()).await.map_err(|e| cut(&e))?;
-            drop(std::mem::replace(&mut timer, watch()));
+            let step = JsFuture::from(reader.read()).await.map_err(|e| Trouble::Cut(watch.why(&e)))?;
+            watch.heard();
             if Reflect::get(&step, &"done".into()).is_ok_and(|done| done.is_truthy()) {
                 break;
             }

@@ -1,5 +1,8 @@
 //! The manifest and the weights, from where the page came from or from this browser's store, with progress. It does not know what weights are.
 
+use std::cell::Cell;
+use std::rc::Rc;
+
 use gloo::events::EventListener;
 use gloo::timers::callback::Timeout;
 use js_sys::{Reflect, Uint8Array};
@@ -17,7 +20,7 @@ use crate::store;
 pub const PROGRESS_MILLIS: f64 = 40.0;
 
 /// Silence after which a connection counts as broken.
-pub const STALL_MILLIS: u32 = 20_000;
+const STALL_MILLIS: u32 = 20_000;
 /// Configurations and pointers are a few kilobytes.
 const MAX_TEXT_BYTES: u64 = 1 << 20;
 
@@ -86,6 +89,57 @@ pub async fn entry(
     })
 }
 
+/// What ends a request: a person's wish, or silence.
+pub struct Watch {
+    controller: AbortController,
+    stalled: Rc<Cell<bool>>,
+    timer: Option<Timeout>,
+    _wish: Option<EventListener>,
+}
+
+impl Watch {
+    /// # Errors
+    /// When the browser cannot end requests.
+    pub fn begin(wish: Option<&AbortSignal>) -> Result<Self, String> {
+        let controller = AbortController::new().map_err(|e| error_text(&e))?;
+        let _wish = wish.map(|wish| {
+            let controller = controller.clone();
+            EventListener::once(wish, "abort", move |_| controller.abort())
+        });
+        let mut watch = Self { controller, stalled: Rc::default(), timer: None, _wish };
+        watch.heard();
+        Ok(watch)
+    }
+
+    /// For the request.
+    pub fn signal(&self) -> AbortSignal {
+        self.controller.signal()
+    }
+
+    /// Something came: silence begins anew.
+    pub fn heard(&mut self) {
+        let (controller, stalled) = (self.controller.clone(), self.stalled.clone());
+        self.timer = Some(Timeout::new(STALL_MILLIS, move || {
+            stalled.set(true);
+            controller.abort();
+        }));
+    }
+
+    /// Ends the request.
+    pub fn end(&self) {
+        self.controller.abort();
+    }
+
+    /// Why a request failed: silence, or the browser's `error`.
+    pub fn why(&self, error: &wasm_bindgen::JsValue) -> String {
+        if self.stalled.get() {
+            format!("nothing came for {} s", STALL_MILLIS / 1000)
+        } else {
+            format!("the connection broke ({})", error_text(error))
+        }
+    }
+}
+
 /// What lies beside a file at an address: its configuration, where there is one.
 ///
 /// # Errors
@@ -101,18 +155,10 @@ pub async fn beside(address: &str, name: &str, signal: Option<&AbortSignal>) -> 
 /// # Errors
 /// One line.
 pub async fn text(address: &str, signal: Option<&AbortSignal>) -> Result<Option<String>, String> {
-    let controller = AbortController::new().map_err(|e| error_text(&e))?;
-    let _cancel = signal.map(|signal| {
-        let controller = controller.clone();
-        EventListener::once(signal, "abort", move |_| controller.abort())
-    });
-    let _stall = {
-        let controller = controller.clone();
-        Timeout::new(STALL_MILLIS, move || controller.abort())
-    };
-    let wrong = |e: wasm_bindgen::JsValue| format!("{address} could not be fetched ({})", error_text(&e));
+    let watch = Watch::begin(signal)?;
+    let wrong = |e: wasm_bindgen::JsValue| format!("{address}: {}", watch.why(&e));
     let init = RequestInit::new();
-    init.set_signal(Some(&controller.signal()));
+    init.set_signal(Some(&watch.signal()));
     let response = JsFuture::from(scope().fetch_with_str_and_init(address, &init)).await.map_err(wrong)?;
     let response: Response = response.unchecked_into();
     match response.status() {

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 
 use oddlens::clip::{self, Sidecars};
 use oddlens::protocol::ModelEntry;
-use oddlens::weights::{Checkpoint, WeightsError, manifest, source};
+use oddlens::weights::manifest::{self, hex};
+use oddlens::weights::{Checkpoint, WeightsError, source};
 use sha2::{Digest, Sha256};
 
 use crate::blob::BlobSource;
@@ -36,11 +37,6 @@ pub fn unknown(sha256: &str, name: &str) -> ModelEntry {
 pub fn at_address(address: &str) -> ModelEntry {
     let entry = unknown(&hex(Sha256::digest(address)), &manifest::name_of_address(address));
     ModelEntry { address: Some(address.to_owned()), ..entry }
-}
-
-/// A checksum as it is written.
-pub fn hex(digest: impl IntoIterator<Item = u8>) -> String {
-    digest.into_iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Our file of a person's model: where it was put, how large it is, and its SHA-256.

@@ -4,6 +4,7 @@
 use js_sys::Uint8Array;
 use oddlens::link::error_text;
 use oddlens::protocol::ModelEntry;
+use oddlens::weights::manifest::hex;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -15,7 +16,6 @@ use web_sys::{
 };
 
 use crate::lock;
-use crate::own_file::hex;
 
 const FOLDER: &str = "models";
 /// The list of what is kept, as JSON; a file that is not in it is not whole.

@@ -155,6 +155,11 @@ impl Worker {
         loop {
             let next = self.waiting.borrow_mut().pop_front();
             let Some(Waiting { received, signal }) = next else {
+                // when there is nothing else to do: a first score does not wait for it
+                if !self.swept.replace(true) {
+                    store::sweep().await;
+                    continue;
+                }
                 if !self.engine.borrow().has_work() {
                     break;
                 }
@@ -185,9 +190,6 @@ impl Worker {
     }
 
     async fn load(&self, loading: Loading, model: Option<String>, from_afar: bool) {
-        if !self.swept.replace(true) {
-            store::sweep().await;
-        }
         let (job, signal) = (loading.job, loading.signal.as_ref());
         let entry = fetch::entry(job, model.as_deref(), signal, &mut |event| tell(event.into())).await;
         let entry = match entry {
