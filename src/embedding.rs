@@ -2,12 +2,15 @@
 
 use thiserror::Error;
 
+/// By what a unit vector's length may differ from 1: its numbers are rounded to f32, each by at most half of 2^-23 of itself.
+const ROUNDING: f64 = 1e-5;
+
 /// Why rows are no embeddings.
 #[derive(Debug, Error, PartialEq)]
 pub enum EmbeddingError {
     #[error("embeddings of width {width}: expected a multiple of {width} numbers, got {len}")]
     Length { width: usize, len: usize },
-    #[error("embedding {row}: expected a finite vector of positive length, got length {length}")]
+    #[error("embedding {row}: expected a finite vector with a direction, got length {length}")]
     Direction { row: usize, length: f32 },
 }
 
@@ -34,6 +37,25 @@ impl Embeddings {
             }
             for x in v.iter_mut() {
                 *x = (f64::from(*x) / length) as f32;
+            }
+        }
+        Ok(Self { width, values })
+    }
+
+    /// Rows that have unit length already, as they are.
+    ///
+    /// # Errors
+    /// When the count is no multiple of `width`, or a row's length differs from 1 by more than rounding.
+    pub fn unit(width: usize, values: Vec<f32>) -> Result<Self, EmbeddingError> {
+        if width == 0 || !values.len().is_multiple_of(width) {
+            return Err(EmbeddingError::Length { width, len: values.len() });
+        }
+        for (row, v) in values.chunks_exact(width).enumerate() {
+            let length = v.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt();
+            // NaN is not within
+            let is_unit = (length - 1.0).abs() <= ROUNDING;
+            if !is_unit {
+                return Err(EmbeddingError::Direction { row, length: length as f32 });
             }
         }
         Ok(Self { width, values })
@@ -110,6 +132,19 @@ mod tests {
         assert_eq!((e.len(), e.width()), (2, 2));
         assert_eq!(cosine(e.row(0), e.row(1)), -0.8);
         assert_eq!(e.select(&[1, 1, 0]).as_slice(), [0.0, -1.0, 0.0, -1.0, 0.6, 0.8]);
+    }
+
+    #[test]
+    fn unit_rows_stay_as_they_are() {
+        let e = Embeddings::unit(2, vec![0.6, 0.8, 0.0, -1.0]).expect("two directions");
+        assert_eq!(e.as_slice(), [0.6, 0.8, 0.0, -1.0]);
+        for bad in [[0.6, 0.81], [0.0, 0.0], [f32::NAN, 1.0], [f32::INFINITY, 1.0]] {
+            assert!(
+                matches!(Embeddings::unit(2, bad.to_vec()), Err(EmbeddingError::Direction { row: 0, .. })),
+                "{bad:?}"
+            );
+        }
+        assert!(matches!(Embeddings::unit(2, vec![1.0]), Err(EmbeddingError::Length { .. })));
     }
 
     #[test]

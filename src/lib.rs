@@ -12,7 +12,7 @@
 //! | 1 | [`pixels`] | encoded file or RGBA to `[3,s,s]`, as Pillow and CLIP do it | models |
 //! | 1 | [`quant`] | linear layers in 8 bits | file formats |
 //! | 2 | `weights` | bytes to named tensors and back: GGUF, safetensors, PyTorch archives, their names for tensors, the manifest, conversion | the forward pass |
-//! | 3 | `clip` | geometry, tokenizer, both towers in 8 bits and in f32; `trait Encoder` | scoring |
+//! | 3 | `clip` | geometry, tokenizer, both towers in 8 bits and in f32, the text tower on demand, texts known by heart; `trait Encoder` | scoring |
 //! | 3 | `score` | one file per method and the static list `METHODS`; prompts | images, models, how heads are trained, the page |
 //! | 4 | `train` | heads on cached embeddings, stepwise (candle's autograd); cross-validation, few-shot curve, one-outlier search, head files | images, models, the page |
 //! | 5 | `engine` | requests in, events out: where pixels, model, scoring and learning meet | browser, network, files |

@@ -47,6 +47,8 @@ pub enum Request {
     /// Fetch a model from an address of the person's, convert it where it is not ours, and keep it for later visits. Answered as
     /// [`Request::Load`].
     LoadAddress { job: JobId, address: String },
+    /// Loads the model that was refused last as [`NotLoaded::Doubtful`]. Answer as for [`Request::Load`].
+    UseDoubtful { job: JobId },
     /// Delete a kept model, or what has come of one that is not whole. Answered by [`Event::Manifest`].
     DeleteModel { job: JobId, model: String },
     /// Say what is normal. Texts are encoded once; all kept embeddings are scored again.
@@ -502,6 +504,8 @@ pub enum NotLoaded {
     Paused,
     /// It lies on another host, and nobody has said that it shall be fetched.
     NotAsked,
+    /// It answers as if by chance. [`Request::UseDoubtful`] loads it all the same.
+    Doubtful,
 }
 
 /// A model that the page offers: one entry of `weights/manifest.json`.

@@ -286,3 +286,77 @@ fn impossible_geometries_are_refused() {
         refused(&keys, &tensors(None, None));
     }
 }
+
+/// Seeing needs no text tower; texts that are known by heart need none either; and every way gives the same numbers.
+#[test]
+fn a_text_tower_is_read_when_it_is_needed() {
+    use oddlens::clip::on_demand::OnDemand;
+    use oddlens::clip::text_table::TextTable;
+    use oddlens::weights::convert::{Additions, KNOWN_TEXTS, KNOWN_TEXTS_KEY, Quant, to_gguf};
+    use oddlens::weights::source::Seekable;
+    use std::io::Cursor;
+
+    let mini = include_bytes!("../weights/mini.gguf");
+    let texts = ["a photo of a dog".to_string(), "a photo of something".to_string()];
+    let new = "a photo of a piano".to_string();
+    let clip = |bytes: Vec<u8>| {
+        let file = Checkpoint::read(bytes).expect("a file");
+        Clip::new(&file, &Sidecars::default(), Compute::Q8).expect("a CLIP")
+    };
+    let open = |bytes: Vec<u8>| {
+        let file = Seekable::new(Cursor::new(bytes)).expect("a length");
+        OnDemand::open(file, || 0.0).expect("a CLIP")
+    };
+    let whole = clip(mini.to_vec());
+    let expected = whole.embed_texts(&texts).expect("texts");
+
+    let model = open(mini.to_vec());
+    let pixels: Vec<f32> = (0..3 * 64 * 64).map(|i| (i as f32 * 0.37).sin()).collect();
+    assert_eq!(model.embed_pixels(&pixels).expect("a picture"), whole.embed_pixels(&pixels).expect("a picture"));
+    assert!(!model.has_text_tower() && model.clip().memory_bytes() < whole.memory_bytes());
+    assert_eq!(model.embed_texts(&texts).expect("texts"), expected);
+    assert!(model.has_text_tower());
+    assert_eq!(model.memory_bytes(), whole.memory_bytes());
+
+    model.drop_text_tower();
+    assert_eq!(model.embed_texts(&texts).expect("texts"), expected);
+    assert!(!model.has_text_tower() && model.knows(&texts[0]) && !model.knows(&new));
+    let cut = model.embed_texts(&["dog ".repeat(100)]).expect("a text");
+    assert_eq!(cut.truncated, [true], "what is cut off is said every time");
+    assert_eq!(model.embed_texts(&["dog ".repeat(100)]).expect("a text").truncated, [true]);
+
+    // another visit, with what the first has learned
+    let again = open(mini.to_vec());
+    let learned = Checkpoint::read(model.learned().file()).expect("our own file");
+    again.learn(&TextTable::of(&learned, 512).expect("a table"));
+    assert_eq!(again.embed_texts(&texts).expect("texts"), expected);
+    assert!(!again.has_text_tower());
+
+    // a file that carries them itself is the same in all else
+    let file = Checkpoint::read(&mini[..]).expect("the embedded model");
+    let carrying = to_gguf(&file, model.learned().additions(), Quant::Kept).expect("a file");
+    let with = Checkpoint::read(carrying.clone()).expect("our own file");
+    for (name, info) in file.tensors() {
+        let of = |file: &Checkpoint, info: &oddlens::weights::TensorInfo| {
+            (info.dtype, info.shape.clone(), file.source().read(info.range.clone()).expect("bytes").into_owned())
+        };
+        assert_eq!(of(&file, info), of(&with, &with.tensors()[name]), "{name}");
+    }
+    assert_eq!(clip(carrying.clone()).embed_texts(&texts).expect("texts"), expected);
+    let carried = open(carrying);
+    assert_eq!(carried.embed_texts(&texts).expect("texts"), expected);
+    assert!(!carried.has_text_tower());
+    assert_eq!(
+        carried.embed_texts(std::slice::from_ref(&new)).expect("a text"),
+        whole.embed_texts(&[new]).expect("a text")
+    );
+    // they follow from the text tower: a conversion, which may change that, leaves them out
+    let converted = Checkpoint::read(to_gguf(&with, Additions::default(), Quant::Q8).expect("a file")).expect("a file");
+    assert!(converted.shape(KNOWN_TEXTS).is_none() && !converted.metadata.contains_key(KNOWN_TEXTS_KEY));
+    assert!(to_gguf(&with, model.learned().additions(), Quant::Kept).is_err(), "one table a file");
+
+    // a file in memory is not kept beside its towers
+    let held = OnDemand::open(mini.to_vec(), || 0.0).expect("a CLIP");
+    held.drop_text_tower();
+    assert!(held.has_text_tower());
+}

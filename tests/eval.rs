@@ -16,7 +16,7 @@ use common::scene::{Run, Scene};
 use oddlens::clip::vocabulary::Vocabulary;
 use oddlens::clip::{ClipError, Encoder, TextEmbeddings};
 use oddlens::embedding::Embeddings;
-use oddlens::engine::Engine;
+use oddlens::engine::{Engine, ModelFile};
 use oddlens::eval::dataset::{Item, Source};
 use oddlens::eval::seen::{Model, see};
 use oddlens::eval::store::Store;
@@ -527,7 +527,7 @@ fn engine_scores(scene: &Scene, method: &str, normal: &[String], outliers: &[Str
     let mut engine = Engine::new(|| 0.0);
     let mut events = Vec::new();
     let entry = embedded::manifest().entry(None).unwrap().clone();
-    engine.load(JobId(0), entry, embedded::MODEL.to_vec(), 0.0, &mut |e| events.push(e.message));
+    engine.load(JobId(0), entry, ModelFile::alone(embedded::MODEL), 0.0, &mut |e| events.push(e.message));
     let ask = |engine: &mut Engine, request: Request, attachments: Vec<Vec<u8>>| -> Vec<Event> {
         let mut events = Vec::new();
         engine.handle(Parcel::new(request, attachments), &mut |e| events.push(e.message));

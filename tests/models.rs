@@ -14,7 +14,8 @@ use std::thread;
 use common::hub::{Bad, Hub, Served};
 use common::random_clip;
 use common::scene::{Run, Scene};
-use oddlens::weights::manifest;
+use oddlens::clip::{Clip, Compute, Encoder, Sidecars};
+use oddlens::weights::{Checkpoint, convert, manifest};
 use sha2::Digest;
 
 const MINI: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/weights/mini.gguf");
@@ -102,6 +103,34 @@ fn a_model_at_chance_is_added_only_by_force() {
     let run = scene.oddlens(&["model", "add", "noise.safetensors", "--out", "shelf", "--force"]);
     assert!(run.status == 0 && run.err.contains("warning: self-test"), "{run:?}");
     assert_eq!(offered(&scene.0.join("shelf")).default, "noise");
+
+    // it reads any text, so that it carries those that most people ask for
+    let file = fs::read(scene.0.join("shelf/noise.gguf")).unwrap();
+    let size = file.len();
+    let carrying = Checkpoint::read(file.clone()).expect("our own file");
+    let clip = Clip::new(&carrying, &Sidecars::default(), Compute::Q8).expect("a CLIP");
+    assert!(clip.known().len() > 1500, "{}", clip.known().len());
+    let bare = convert::to_gguf(&carrying, convert::Additions::default(), convert::Quant::Q8).expect("a file");
+    let bare = Clip::new(&Checkpoint::read(bare).expect("a file"), &Sidecars::default(), Compute::Q8).expect("a CLIP");
+    assert!(bare.known().is_empty());
+    for text in ["a photo of a horse", "a photo of something", "a photo of a grand_piano", "A photo of a teapot"] {
+        assert!(clip.known().get(text).is_some(), "{text}");
+        let text = [text.to_string()];
+        assert_eq!(clip.embed_texts(&text).expect("a text"), bare.embed_texts(&text).expect("a text"), "{text:?}");
+    }
+
+    // parts hold either what is needed to see or the text tower
+    let see = carrying.tensors().iter().filter(|(name, _)| convert::is_to_see_with(name));
+    let see = see.map(|(_, tensor)| tensor.range.end).max().expect("an image tower");
+    let most = size.to_string();
+    let half = (size - 1).to_string();
+    for (bytes, parts) in [(&most, 0), (&half, 2)] {
+        let arguments = ["model", "add", "noise.safetensors", "--out", "shelf", "--force", "--part-bytes", bytes];
+        assert_eq!(scene.oddlens(&arguments).status, 0);
+        let manifest = offered(&scene.0.join("shelf"));
+        assert_eq!(manifest.models[0].parts.len(), parts);
+        assert!(parts == 0 || manifest.models[0].parts[0].bytes >= see);
+    }
 }
 
 /// `oddlens model fetch`, past any proxy.

@@ -86,6 +86,8 @@ pub struct State {
     from_afar: bool,
     /// The model that the worker has, while another is loaded.
     fallback: Option<Rc<ModelInfo>>,
+    /// The last model was refused because it answers as if by chance; the worker still has it.
+    pub doubtful: bool,
     setup_job: JobId,
     scored_model: Option<String>,
     undo: Vec<Undo>,
@@ -222,6 +224,8 @@ pub enum Action {
     PickModel(String),
     /// A person gave a model's address, or its name on the hub.
     FetchModel(String),
+    /// The model that was refused last, all the same.
+    UseDoubtful,
     DeleteModel(String),
     CancelLoad,
     /// The engine spoke. `thumbnail`: address of attachment 0 of a scored picture.
@@ -308,6 +312,7 @@ impl Default for State {
             model_address: None,
             from_afar: false,
             fallback: None,
+            doubtful: false,
             setup_job: JobId(0),
             scored_model: None,
             undo: Vec::new(),
@@ -490,6 +495,12 @@ impl State {
                 (self.model_file, self.model_address) = (None, Some(address));
                 self.ask_load(effects);
             }
+            Action::UseDoubtful => {
+                if self.doubtful && self.worker == Worker::Alive {
+                    let job = self.begin_load();
+                    effects.push(Effect::Ask(Request::UseDoubtful { job }));
+                }
+            }
             Action::DeleteModel(id) => {
                 if self.worker == Worker::Alive {
                     if self.is_downloading() && self.loading_entry().is_some_and(|m| m.id == id) {
@@ -587,13 +598,8 @@ impl State {
         if self.worker != Worker::Alive {
             return;
         }
-        let job = self.job();
-        self.outstanding.retain(|o| o.what != Asked::Load);
-        if let Model::Ready(info) = &self.model {
-            self.fallback = Some(info.clone());
-        }
-        self.model = Model::Loading { job, received: 0, total: None, pace: Pace::default(), seconds_left: None };
-        self.expect_answer(job, Asked::Load);
+        let job = self.begin_load();
+        self.doubtful = false;
         effects.push(match (&self.model_file, &self.model_address) {
             (Some(name), _) => Effect::LoadFile { job, name: name.clone() },
             (None, Some(address)) => Effect::Ask(Request::LoadAddress { job, address: address.clone() }),
@@ -602,6 +608,18 @@ impl State {
                 Effect::Ask(Request::Load { job, model, from_afar })
             }
         });
+    }
+
+    /// A loading is asked for: its number.
+    fn begin_load(&mut self) -> JobId {
+        let job = self.job();
+        self.outstanding.retain(|o| o.what != Asked::Load);
+        if let Model::Ready(info) = &self.model {
+            self.fallback = Some(info.clone());
+        }
+        self.model = Model::Loading { job, received: 0, total: None, pace: Pace::default(), seconds_left: None };
+        self.expect_answer(job, Asked::Load);
+        job
     }
 
     fn ask_setup(&mut self, effects: &mut Vec<Effect>) {
@@ -903,7 +921,8 @@ impl State {
                 }
                 let id = model.entry.id.clone();
                 self.fallback = None;
-                if self.model_file.is_some() || self.model_address.is_some() {
+                let was_doubtful = std::mem::take(&mut self.doubtful);
+                if self.model_file.is_some() || self.model_address.is_some() || was_doubtful {
                     self.wanted_model = Some(id.clone());
                 }
                 if model.entry.kept {
@@ -1048,6 +1067,7 @@ impl State {
             self.wanted_model = None;
             return self.ask_load(effects);
         }
+        self.doubtful = why == NotLoaded::Doubtful;
         if why == NotLoaded::NotAsked {
             let name = self.loading_entry().map_or("another model", |m| m.name.as_str());
             self.notices.push(format!(
@@ -1060,6 +1080,13 @@ impl State {
             match why {
                 NotLoaded::Failed => {
                     let notice = format!("The model could not be loaded: {message}. {stays}");
+                    self.say(notice.as_str());
+                    self.notices.push(notice);
+                }
+                NotLoaded::Doubtful => {
+                    let notice = format!(
+                        "The model is not used: {message}. {stays} Among the models it can be used all the same."
+                    );
                     self.say(notice.as_str());
                     self.notices.push(notice);
                 }
@@ -1084,7 +1111,7 @@ impl State {
                 self.say(format!("The download is {message}."));
                 self.model = Model::Failed(format!("The download is {message}."));
             }
-            NotLoaded::Failed | NotLoaded::NotAsked => {
+            NotLoaded::Failed | NotLoaded::NotAsked | NotLoaded::Doubtful => {
                 self.say(format!("The model could not be loaded: {message}"));
                 self.model = Model::Failed(message.to_owned());
             }
@@ -1122,6 +1149,7 @@ impl State {
 
     fn bury(&mut self, how: &str, effects: &mut Vec<Effect>) {
         self.deaths += 1;
+        self.doubtful = false;
         let lost: Vec<Outstanding> = self.outstanding.drain(..).collect();
         let while_loading = matches!(lost.first(), Some(Outstanding { what: Asked::Load, .. }));
         let by_picture = matches!(lost.first(), Some(Outstanding { what: Asked::Score(_), .. }));

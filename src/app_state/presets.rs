@@ -74,6 +74,11 @@ impl Benchmark {
     }
 }
 
+/// The names of all benchmarks.
+pub fn names() -> impl Iterator<Item = String> {
+    BENCHMARKS.iter().flat_map(|b| b.classes).map(|name| (*name).to_owned())
+}
+
 /// A name as people read it: `american_alligator` is shown as "american alligator".
 pub fn readable(name: &str) -> String {
     name.replace('_', " ")

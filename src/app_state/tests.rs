@@ -525,6 +525,27 @@ fn loading_estimates_the_time_left() {
     assert!(matches!(&effects[..], [Effect::Ask(Request::Load { model: None, .. })]));
 }
 
+/// A model that is refused as doubtful is used all the same by those who want it, and only once.
+#[test]
+fn a_doubtful_model_waits_for_a_word() {
+    let mut b = Bench::default();
+    b.act(Action::WorkerAlive);
+    b.event(Event::Ready { job: b.last_job(), model: info("mini") });
+    assert!(b.act(Action::UseDoubtful).is_empty());
+    b.act(Action::FetchModel("a/b".into()));
+    let why = "self-test: near chance".to_string();
+    b.event(Event::LoadFailed { job: b.last_job(), message: why, why: NotLoaded::Doubtful });
+    assert!(matches!(b.state.model, Model::Ready(_)) && b.state.doubtful);
+    assert!(b.state.notices.iter().any(|n| n.contains("near chance") && n.contains("stays in use")));
+    let effects = b.act(Action::UseDoubtful);
+    assert!(matches!(&effects[..], [Effect::Ask(Request::UseDoubtful { .. })]), "{effects:?}");
+    let info = info("mini");
+    let entry = ModelEntry { id: "far".into(), kept: true, ..info.entry.clone() };
+    b.event(Event::Ready { job: b.last_job(), model: ModelInfo { entry, ..info } });
+    assert_eq!((b.state.doubtful, b.state.wanted_model.as_deref()), (false, Some("far")));
+    assert!(b.act(Action::UseDoubtful).is_empty());
+}
+
 /// What an earlier visit left comes at once, and says nothing about the network.
 #[test]
 fn a_download_that_is_gone_on_with_estimates_by_what_comes_now() {

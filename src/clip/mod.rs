@@ -11,9 +11,11 @@ mod entities;
 pub mod layers;
 pub mod lexicon;
 mod mojibake;
+pub mod on_demand;
 pub mod reference;
 pub mod text;
 pub mod text_cleaning;
+pub mod text_table;
 pub mod tokenizer;
 pub mod vision;
 pub mod vocabulary;
@@ -26,6 +28,7 @@ use crate::quant;
 use crate::weights::{Checkpoint, DType, Source, Tensors, Value, WeightsError, convert};
 pub use config::{Activation, Config};
 use lexicon::Lexicon;
+use text_table::TextTable;
 use tokenizer::TokenizerError;
 use vocabulary::Vocabulary;
 
@@ -40,6 +43,8 @@ pub enum ClipError {
     Embedding(#[from] EmbeddingError),
     #[error("pixels: expected a multiple of {expected} numbers (3 x {size} x {size}), got {got}")]
     Pixels { size: usize, expected: usize, got: usize },
+    #[error("the model's text tower is not in memory")]
+    NoTextTower,
     #[error("the f32 reference path failed: {0}")]
     Reference(#[from] candle_core::Error),
 }
@@ -53,7 +58,7 @@ pub struct TextEmbeddings {
 }
 
 /// What the pipeline needs of a model.
-pub trait Encoder: Send + Sync {
+pub trait Encoder {
     /// Side of the square it sees, pixels.
     fn image_size(&self) -> usize;
 
@@ -114,11 +119,18 @@ pub struct Clip {
     config: Config,
     lexicon: Lexicon,
     vocabulary: Vocabulary,
+    /// Texts that the file carries the embeddings of: those in 8 bits.
+    known: TextTable,
     towers: Towers,
 }
 
 enum Towers {
-    Q8 { vision: Box<vision::VisionTower>, text: Box<text::TextTower>, kernels: Kernels },
+    /// `text` is missing where it is read later, by an [`on_demand::OnDemand`].
+    Q8 {
+        vision: Box<vision::VisionTower>,
+        text: Option<Box<text::TextTower>>,
+        choice: Choice,
+    },
     F32(Box<reference::Reference>),
 }
 
@@ -131,14 +143,15 @@ impl Clip {
         Self::with_kernels(checkpoint, sidecars, compute, Choice { kernels: Kernels::best(), fast: None })
     }
 
-    /// [`Clip::new`] on the kernels that are fastest by `clock` (milliseconds), where that matters.
+    /// The model without its text tower, which is read later ([`on_demand`]), on the kernels that are fastest by `clock`
+    /// (milliseconds), where that matters.
     ///
     /// # Errors
     /// As [`Clip::new`].
-    pub fn timed(checkpoint: &Checkpoint, sidecars: &Sidecars, clock: fn() -> f64) -> Result<Self, ClipError> {
+    fn for_pictures(checkpoint: &Checkpoint, sidecars: &Sidecars, clock: fn() -> f64) -> Result<Self, ClipError> {
         let fast = vision::is_fast(&Config::of(checkpoint, sidecars)?);
         let kernels = if fast { quant::fastest(clock) } else { Kernels::best() };
-        Self::with_kernels(checkpoint, sidecars, Compute::Q8, Choice { kernels, fast: None })
+        Self::build(checkpoint, sidecars, Compute::Q8, Choice { kernels, fast: None }, false)
     }
 
     /// [`Clip::new`] on kernels of one's choice; all of them give the same embeddings.
@@ -151,17 +164,57 @@ impl Clip {
         compute: Compute,
         choice: Choice,
     ) -> Result<Self, ClipError> {
+        Self::build(checkpoint, sidecars, compute, choice, true)
+    }
+
+    fn build(
+        checkpoint: &Checkpoint,
+        sidecars: &Sidecars,
+        compute: Compute,
+        choice: Choice,
+        with_texts: bool,
+    ) -> Result<Self, ClipError> {
         let config = Config::of(checkpoint, sidecars)?;
         let lexicon = Lexicon::new(checkpoint, sidecars, config.vocabulary)?;
+        let mut known = TextTable::empty(config.embed_dim);
         let towers = match compute {
-            Compute::Q8 => Towers::Q8 {
-                vision: Box::new(vision::VisionTower::new(checkpoint, &config, &choice)?),
-                text: Box::new(text::TextTower::new(checkpoint, &config, &choice)?),
-                kernels: choice.kernels,
-            },
+            Compute::Q8 => {
+                known = TextTable::of(checkpoint, config.embed_dim)?;
+                let text = || text::TextTower::new(checkpoint, &config, &choice).map(Box::new);
+                Towers::Q8 {
+                    vision: Box::new(vision::VisionTower::new(checkpoint, &config, &choice)?),
+                    text: with_texts.then(text).transpose()?,
+                    choice,
+                }
+            }
             Compute::F32 => Towers::F32(Box::new(reference::Reference::new(checkpoint, &config)?)),
         };
-        Ok(Self { config, lexicon, vocabulary: Vocabulary::new(checkpoint, sidecars), towers })
+        Ok(Self { config, lexicon, vocabulary: Vocabulary::new(checkpoint, sidecars), known, towers })
+    }
+
+    /// Reads the text tower of the file that this model comes from.
+    fn text_tower(&self, checkpoint: &Checkpoint) -> Result<text::TextTower, ClipError> {
+        match &self.towers {
+            Towers::Q8 { choice, .. } => Ok(text::TextTower::new(checkpoint, &self.config, choice)?),
+            Towers::F32(_) => Err(ClipError::NoTextTower),
+        }
+    }
+
+    /// A text's embedding by this model's text tower, and whether its end was cut off.
+    fn embed_text_with(&self, tower: &text::TextTower, text: &str) -> Result<(Embeddings, bool), ClipError> {
+        let (rows, truncated) = self.lexicon.rows(text, self.config.context);
+        match &self.towers {
+            Towers::Q8 { choice, .. } => {
+                let values = tower.forward(&choice.kernels, &rows);
+                Ok((Embeddings::normalise(self.config.embed_dim, values)?, truncated))
+            }
+            Towers::F32(_) => Err(ClipError::NoTextTower),
+        }
+    }
+
+    /// Texts that the file carries the embeddings of.
+    pub fn known(&self) -> &TextTable {
+        &self.known
     }
 
     pub fn config(&self) -> &Config {
@@ -171,8 +224,8 @@ impl Clip {
     /// The kernel in use, or `f32-candle`.
     pub fn kernel_name(&self) -> &'static str {
         match &self.towers {
-            Towers::Q8 { vision, kernels, .. } if vision.is_fast() => kernels.name(),
-            Towers::Q8 { kernels, .. } => kernels.pairs.name(),
+            Towers::Q8 { vision, choice, .. } if vision.is_fast() => choice.kernels.name(),
+            Towers::Q8 { choice, .. } => choice.kernels.pairs.name(),
             Towers::F32(_) => "f32-candle",
         }
     }
@@ -180,7 +233,9 @@ impl Clip {
     /// Weights and tables held, bytes.
     pub fn memory_bytes(&self) -> usize {
         match &self.towers {
-            Towers::Q8 { vision, text, .. } => vision.memory_bytes() + text.memory_bytes(),
+            Towers::Q8 { vision, text, .. } => {
+                vision.memory_bytes() + text.as_ref().map_or(0, |text| text.memory_bytes())
+            }
             Towers::F32(reference) => reference.memory_bytes(),
         }
     }
@@ -198,7 +253,8 @@ impl Clip {
             assert!(!rows.is_empty() && rows.len() <= self.config.context, "a text fits the context");
             assert!(rows.iter().all(|&r| (r as usize) < self.config.vocabulary), "rows are of the table");
             match &self.towers {
-                Towers::Q8 { text, kernels, .. } => values.extend(text.forward(kernels, rows)),
+                Towers::Q8 { text: Some(text), choice, .. } => values.extend(text.forward(&choice.kernels, rows)),
+                Towers::Q8 { text: None, .. } => return Err(ClipError::NoTextTower),
                 Towers::F32(reference) => values.extend(reference.text(rows)?),
             }
         }
@@ -265,6 +321,15 @@ pub fn merges_of(file: impl Source + 'static) -> Option<Vec<String>> {
     }
 }
 
+/// The names that a GGUF of ours with a closed vocabulary was taught.
+pub fn names_of(file: impl Source + 'static) -> Vec<String> {
+    let checkpoint = Checkpoint::open(file).map(|mut c| c.metadata.remove(vocabulary::VOCABULARY_KEY));
+    match checkpoint {
+        Ok(Some(Value::Texts(names))) => names,
+        _ => Vec::new(),
+    }
+}
+
 type Exact = fn(&dyn Tensors, &Config) -> Result<layers::ExactParts, WeightsError>;
 
 impl Encoder for Clip {
@@ -285,7 +350,7 @@ impl Encoder for Clip {
         let mut values = Vec::with_capacity(pixels.len() / one * self.config.embed_dim);
         for picture in pixels.chunks_exact(one) {
             match &self.towers {
-                Towers::Q8 { vision, kernels, .. } => values.extend(vision.forward(kernels, picture)),
+                Towers::Q8 { vision, choice, .. } => values.extend(vision.forward(&choice.kernels, picture)),
                 Towers::F32(reference) => values.extend(reference.image(picture)?),
             }
         }
@@ -293,9 +358,20 @@ impl Encoder for Clip {
     }
 
     fn embed_texts(&self, texts: &[String]) -> Result<TextEmbeddings, ClipError> {
-        let (rows, truncated): (Vec<_>, Vec<_>) =
-            texts.iter().map(|t| self.lexicon.rows(t, self.config.context)).unzip();
-        Ok(TextEmbeddings { embeddings: self.embed_rows(&rows)?, truncated })
+        let mut embeddings = Embeddings::empty(self.config.embed_dim);
+        let mut truncated = Vec::with_capacity(texts.len());
+        for text in texts {
+            let (embedding, cut) = match self.known.get(text) {
+                Some(row) => (Embeddings::unit(self.config.embed_dim, row.to_vec())?, false),
+                None => {
+                    let (rows, cut) = self.lexicon.rows(text, self.config.context);
+                    (self.embed_rows(&[rows])?, cut)
+                }
+            };
+            embeddings.extend(&embedding);
+            truncated.push(cut);
+        }
+        Ok(TextEmbeddings { embeddings, truncated })
     }
 
     fn vocabulary(&self) -> &Vocabulary {

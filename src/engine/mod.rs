@@ -7,8 +7,14 @@
 pub mod cosines;
 pub mod learning;
 pub mod pipeline;
+pub mod self_test;
 
-use crate::clip::{Clip, ClipError, Encoder, Sidecars};
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use crate::clip::Encoder;
+use crate::clip::on_demand::OnDemand;
+use crate::clip::text_table::TextTable;
 use crate::protocol::{
     Event, ImageId, JobId, ModelEntry, ModelInfo, NotLoaded, Outcome, Parcel, Request, Stage, Timings,
 };
@@ -28,12 +34,34 @@ const NOTHING_NORMAL: &str = "nothing has been said to be normal yet";
 /// A session: one model, one setup, the embeddings of the pictures seen, what was learned from them.
 pub struct Engine {
     clock: fn() -> f64,
-    encoder: Option<Box<dyn Encoder>>,
+    encoder: Option<Rc<dyn Encoder>>,
+    /// The encoder, where it was loaded from a file.
+    loaded: Option<Rc<OnDemand>>,
+    /// Texts to learn by heart when there is nothing else to do.
+    to_know: VecDeque<String>,
+    /// How many texts of the model were saved, or read.
+    saved_texts: usize,
     /// Name and SHA-256 of the model in use.
     model: (String, String),
     in_force: Option<InForce>,
     kept: Kept,
     learning: Learning,
+}
+
+/// A model's file, and what goes with it.
+pub struct ModelFile<'a> {
+    pub file: Box<dyn Source>,
+    /// What [`Engine::new_texts`] gave of this very file before; where it cannot be used, texts are embedded anew.
+    pub texts: Option<&'a [u8]>,
+    /// The pictures of [`self_test::SAMPLES`], where the model shall prove that it is one before it is used.
+    pub samples: Option<&'a [Vec<u8>]>,
+}
+
+impl<'a> ModelFile<'a> {
+    /// A file that is believed in, with nothing beside it.
+    pub fn alone(file: impl Source + 'static) -> Self {
+        Self { file: Box::new(file), texts: None, samples: None }
+    }
 }
 
 /// A setup that pictures are scored by.
@@ -50,17 +78,37 @@ impl Engine {
     /// An empty session; `clock` tells milliseconds.
     pub fn new(clock: fn() -> f64) -> Self {
         let model = (String::new(), String::new());
-        Self { clock, encoder: None, model, in_force: None, kept: Kept::new(), learning: Learning::default() }
+        Self {
+            clock,
+            encoder: None,
+            loaded: None,
+            to_know: VecDeque::new(),
+            saved_texts: 0,
+            model,
+            in_force: None,
+            kept: Kept::new(),
+            learning: Learning::default(),
+        }
     }
 
     /// Builds the model of `file` and says so; `started` is the clock's time when loading began. On failure
     /// an earlier model stays in use. Kept embeddings of another model are dropped.
-    pub fn load(&mut self, job: JobId, entry: ModelEntry, file: impl Source + 'static, started: f64, emit: Emit<'_>) {
-        match build(file, self.clock) {
-            Ok(clip) => {
-                let info = model_info(&clip, entry, (self.clock)() - started);
+    pub fn load(&mut self, job: JobId, entry: ModelEntry, file: ModelFile<'_>, started: f64, emit: Emit<'_>) {
+        match OnDemand::open(file.file, self.clock) {
+            Ok(model) => {
+                if let Some(message) = file.samples.and_then(|samples| doubt(&model, samples)) {
+                    return emit(Event::LoadFailed { job, message, why: NotLoaded::Doubtful }.into());
+                }
+                let table = file.texts.and_then(|bytes| Checkpoint::read(bytes.to_vec()).ok());
+                if let Some(table) = table.and_then(|file| TextTable::of(&file, model.embed_dim()).ok()) {
+                    model.learn(&table);
+                }
+                let info = model_info(&model, entry, (self.clock)() - started);
                 self.learning.forget_learned(emit);
-                self.use_encoder(Box::new(clip));
+                let model = Rc::new(model);
+                self.use_encoder(model.clone());
+                self.saved_texts = model.learned().len();
+                self.loaded = Some(model);
                 self.model = (info.entry.name.clone(), info.entry.sha256.clone());
                 emit(Event::Ready { job, model: info }.into());
             }
@@ -69,8 +117,11 @@ impl Engine {
     }
 
     /// Takes an encoder as the model in use: for tests, and for models made elsewhere.
-    pub fn use_encoder(&mut self, encoder: Box<dyn Encoder>) {
+    pub fn use_encoder(&mut self, encoder: Rc<dyn Encoder>) {
         self.encoder = Some(encoder);
+        self.loaded = None;
+        self.to_know.clear();
+        self.saved_texts = 0;
         self.model = (String::new(), String::new());
         self.in_force = None;
         self.kept.clear();
@@ -86,6 +137,7 @@ impl Engine {
             Request::Load { job, .. }
             | Request::LoadFile { job, .. }
             | Request::LoadAddress { job, .. }
+            | Request::UseDoubtful { job }
             | Request::DeleteModel { job, .. } => {
                 let message = "loading: expected the worker to fetch the model, got the request itself".into();
                 emit(Event::LoadFailed { job, message, why: NotLoaded::Failed }.into());
@@ -160,13 +212,53 @@ impl Engine {
         }
     }
 
-    /// Whether there is learning to do: call [`Engine::work`] between messages as long as there is.
-    pub fn has_work(&self) -> bool {
-        self.learning.has_work()
+    /// The loaded model shall know these texts by heart: those that it does not know yet are embedded when there is nothing else to do.
+    pub fn know(&mut self, texts: Vec<String>) {
+        let Some(model) = &self.loaded else { return };
+        self.to_know = texts.into_iter().filter(|text| !model.knows(text)).collect();
     }
 
-    /// Learns for some 30 ms.
+    /// Whether the loaded model reads any text, has its text tower in memory, and knows fewer than so many texts by heart.
+    pub fn could_know(&self, texts: usize) -> bool {
+        let wants = |model: &Rc<OnDemand>| {
+            let known = model.clip().known().len() + model.learned().len();
+            model.has_text_tower() && model.vocabulary().names().is_none() && known < texts
+        };
+        self.to_know.is_empty() && self.loaded.as_ref().is_some_and(wants)
+    }
+
+    /// The texts that the loaded model knows beside its file's, as a file of their own, where there are new ones since this was asked
+    /// last.
+    pub fn new_texts(&mut self) -> Option<Vec<u8>> {
+        let learned = self.loaded.as_ref()?.learned();
+        if learned.len() == self.saved_texts {
+            return None;
+        }
+        self.saved_texts = learned.len();
+        Some(learned.file())
+    }
+
+    /// Gives the memory of the model's text tower back; it is read again when a text asks for it.
+    pub fn drop_text_tower(&self) {
+        if let Some(model) = &self.loaded {
+            model.drop_text_tower();
+        }
+    }
+
+    /// Whether there is learning to do: call [`Engine::work`] between messages as long as there is.
+    pub fn has_work(&self) -> bool {
+        self.learning.has_work() || !self.to_know.is_empty()
+    }
+
+    /// Learns for some 30 ms; or, where there is nothing to learn from pictures, a text.
     pub fn work(&mut self, emit: Emit<'_>) {
+        if !self.learning.has_work() {
+            if let (Some(text), Some(model)) = (self.to_know.pop_front(), &self.loaded) {
+                // what cannot be embedded is told when somebody asks for it
+                let _ = model.embed_texts(&[text]);
+            }
+            return;
+        }
         let prepared = self.in_force.as_ref().map(|f| &f.prepared);
         let learned = self.learning.work(&self.kept, prepared, self.clock, emit);
         if learned.iter().any(|m| self.in_force.as_ref().is_some_and(|f| f.prepared.method().id == m.id)) {
@@ -294,18 +386,20 @@ fn refuse(job: JobId, asked: Result<(), String>, emit: Emit<'_>) {
     }
 }
 
-fn build(file: impl Source + 'static, clock: fn() -> f64) -> Result<Clip, ClipError> {
-    let checkpoint = Checkpoint::open(file)?;
-    Clip::timed(&checkpoint, &Sidecars::default(), clock)
+/// Why a model should not be believed in.
+fn doubt(model: &OnDemand, samples: &[Vec<u8>]) -> Option<String> {
+    let answers = self_test::Answers::all(model, samples);
+    answers.and_then(|answers| answers.recognition().check()).err()
 }
 
 /// What people are told about a model.
-fn model_info(clip: &Clip, entry: ModelEntry, load_millis: f64) -> ModelInfo {
+fn model_info(model: &OnDemand, entry: ModelEntry, load_millis: f64) -> ModelInfo {
+    let clip = model.clip();
     ModelInfo {
         entry,
         image_size: clip.image_size() as u32,
         embed_dim: clip.embed_dim() as u32,
-        memory_bytes: clip.memory_bytes() as u64,
+        memory_bytes: model.memory_bytes() as u64,
         kernel: clip.kernel_name().into(),
         vocabulary: clip.vocabulary().names().map(|names| names.iter().cloned().collect()),
         methods: METHODS.iter().map(|m| m.info()).collect(),

@@ -40,7 +40,7 @@ impl Encoder for Colours {
 
 fn engine() -> Engine {
     let mut engine = Engine::new(|| 0.0);
-    engine.use_encoder(Box::new(Colours(Vocabulary::closed(&["red", "green"]))));
+    engine.use_encoder(std::rc::Rc::new(Colours(Vocabulary::closed(&["red", "green"]))));
     engine
 }
 
@@ -239,7 +239,7 @@ fn a_file_that_is_no_model_is_refused_and_the_old_model_stays() {
         partial: 0,
     };
     let mut events = Vec::new();
-    engine.load(JobId(9), entry, b"<html>not found</html>".to_vec(), 0.0, &mut |e| events.push(e));
+    engine.load(JobId(9), entry, ModelFile::alone(b"<html>not found</html>".to_vec()), 0.0, &mut |e| events.push(e));
     assert!(
         matches!(&events[0].message, Event::LoadFailed { message, .. } if message.contains("web page")),
         "{events:?}"

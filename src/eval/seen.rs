@@ -23,7 +23,7 @@ pub struct Model<'a> {
     pub sha256: String,
     /// How it computes: "q8" or "f32".
     pub compute: &'static str,
-    pub encoder: &'a dyn Encoder,
+    pub encoder: &'a (dyn Encoder + Sync),
 }
 
 impl Model<'_> {
@@ -79,12 +79,12 @@ fn is_unit(vector: &[f32], width: usize) -> bool {
 
 /// An encoder that remembers texts: every task asks almost the same.
 pub struct Remembering<'a> {
-    encoder: &'a dyn Encoder,
+    encoder: &'a (dyn Encoder + Sync),
     texts: Mutex<HashMap<String, (Vec<f32>, bool)>>,
 }
 
 impl<'a> Remembering<'a> {
-    pub fn new(encoder: &'a dyn Encoder) -> Self {
+    pub fn new(encoder: &'a (dyn Encoder + Sync)) -> Self {
         Self { encoder, texts: Mutex::default() }
     }
 }

@@ -75,9 +75,23 @@ pub fn prompts(setup: &Setup, spell: impl Fn(&str) -> String) -> Result<(Vec<Pro
     Ok((prompts, method))
 }
 
+/// What these names are asked with when nothing else is said: the texts that most people's setups are made of.
+pub fn usual_texts(names: impl IntoIterator<Item = String>) -> Vec<String> {
+    use crate::protocol::{DEFAULT_ANOMALY, DEFAULT_TEMPLATE};
+    let asked = names.into_iter().map(|name| DEFAULT_TEMPLATE.replace("{}", &name));
+    std::iter::once(DEFAULT_ANOMALY.to_owned()).chain(asked).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn usual_texts_are_those_of_plain_setups() {
+        let setup = Setup { normal: vec!["dog".into()], ..Setup::default() };
+        let usual = usual_texts(["dog".to_string()]);
+        assert!(texts(&setup).iter().all(|text| usual.contains(text)));
+    }
 
     fn texts(setup: &Setup) -> Vec<String> {
         let (prompts, _) = prompts(setup, str::to_string).expect("a good setup");

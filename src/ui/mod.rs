@@ -6,7 +6,8 @@
 //! | hook | what | attributes |
 //! |---|---|---|
 //! | `model-status` | the model in use; a button that opens its panel | `data-state` = loading, ready, failed; `data-model` |
-//! | `models`, `model`, `delete-model`, `pick-model` | in that panel: the models that can be had, a file of one's own | `data-model`, `data-kept`, `data-present` |
+//! | `models`, `model`, `use-model`, `delete-model`, `pick-model` | in that panel: the models that can be had, a file of one's own | `data-model`, `data-kept`, `data-present`, `data-partial` |
+//! | `model-address`, `fetch-model`, `stop-loading`, `use-doubtful` | there, too: from an address, pause, the model that was refused, all the same | |
 //! | `pick-files`, `pick-folder` | file inputs | |
 //! | `add-class` | text field, Enter or a comma adds | |
 //! | `class-chip` | a normal class; the button in it removes it | `data-name` |

@@ -17,7 +17,14 @@ pub enum Quant {
     F16,
     /// Linear weights of the layers in 4 bits (`Q4_0`), everything else that is large in 8.
     Q4,
+    /// All that is there stays as it is.
+    Kept,
 }
+
+/// The key of the texts whose embeddings a file carries. They follow from its text tower, so that a conversion leaves them out.
+pub const KNOWN_TEXTS_KEY: &str = "oddlens.known_texts";
+/// The tensor of their embeddings, of unit length, f32, one a row.
+pub const KNOWN_TEXTS: &str = "known_texts.embeddings";
 
 /// What a converted file holds beside its source's own keys and tensors.
 #[derive(Clone, Debug, Default)]
@@ -35,6 +42,7 @@ pub struct Additions {
 /// image tower's tensors come first: the beginning of the file is enough to see with.
 pub struct Conversion<'a> {
     checkpoint: &'a Checkpoint,
+    as_is: bool,
     header: Option<Vec<u8>>,
     tensors: Vec<OutHeader>,
     /// Those that are not the checkpoint's.
@@ -53,28 +61,34 @@ impl<'a> Conversion<'a> {
     /// When an addition has a tensor's name.
     pub fn new(checkpoint: &'a Checkpoint, additions: Additions, quant: Quant) -> Result<Self, WeightsError> {
         let mut keys = checkpoint.metadata.clone();
+        if quant != Quant::Kept {
+            keys.remove(KNOWN_TEXTS_KEY);
+        }
         keys.extend(additions.keys);
-        let own = checkpoint.tensors().iter().map(|(name, info)| {
+        let taken = checkpoint.tensors().iter().filter(|(name, _)| quant == Quant::Kept || *name != KNOWN_TEXTS);
+        let own = taken.map(|(name, info)| {
             // a convolution's kernel is a matrix: one row an output channel
             let shape = match info.shape[..] {
                 [n, c, h, w] => vec![n, c.saturating_mul(h).saturating_mul(w)],
                 _ => info.shape.clone(),
             };
-            OutHeader { name: name.clone(), dtype: stored_as(name, &shape, quant), shape }
+            let dtype = if quant == Quant::Kept { info.dtype } else { stored_as(name, &shape, quant) };
+            OutHeader { name: name.clone(), dtype, shape }
         });
         let mut tensors: Vec<_> = own.collect();
         let mut added = BTreeMap::new();
         for (name, shape, values) in additions.tensors {
             tensors.push(OutHeader { name: name.clone(), shape, dtype: DType::F32 });
-            if checkpoint.shape(&name).is_some() || added.insert(name.clone(), values).is_some() {
+            if tensors.iter().filter(|t| t.name == name).count() > 1 || added.insert(name.clone(), values).is_some() {
                 return Err(super::malformed("GGUF", "tensors", "each name once", format!("{name} twice")));
             }
         }
         // by name: what belongs to a layer lies together
-        tensors.sort_by_key(|t| (!is_of_image_tower(&t.name), t.name.clone()));
+        tensors.sort_by_key(|t| (!is_to_see_with(&t.name), t.name.clone()));
         let header = gguf::header(&keys, &tensors);
         let size = tensors.iter().fold(header.len() as u64, |at, t| at + gguf::padding(at) as u64 + t.bytes());
-        Ok(Self { checkpoint, header: Some(header), tensors, added, size, written: 0, tensor: 0, number: 0 })
+        let as_is = quant == Quant::Kept;
+        Ok(Self { checkpoint, as_is, header: Some(header), tensors, added, size, written: 0, tensor: 0, number: 0 })
     }
 
     /// Bytes of the whole file.
@@ -111,6 +125,11 @@ impl<'a> Conversion<'a> {
             _ => PIECE,
         };
         let range = self.number..count.min(self.number + most);
+        if let (true, Some(info)) = (self.as_is, info.filter(|_| !self.added.contains_key(&out.name))) {
+            let bytes = self.checkpoint.source().read(info.bytes_of(&range))?.into_owned();
+            self.go_on(range.end, count);
+            return Ok(bytes);
+        }
         let values = match (self.added.get(&out.name), info) {
             (Some(values), _) => values[range.clone()].to_vec(),
             (None, Some(info)) if info.transposed => self.checkpoint.f32(&out.name, &info.shape)?,
@@ -123,11 +142,13 @@ impl<'a> Conversion<'a> {
             return Err(WeightsError::NotFinite { name: format!("{} (in f16)", out.name), index, got });
         }
         let bytes = if out.dtype == DType::Q8_0 { encode_q8_0_rows(&values, row) } else { out.dtype.encode(&values) };
-        self.number = range.end;
-        if self.number == count {
-            (self.tensor, self.number) = (self.tensor + 1, 0);
-        }
+        self.go_on(range.end, count);
         Ok(bytes)
+    }
+
+    /// So many of the present tensor's numbers are written, of so many.
+    fn go_on(&mut self, number: usize, count: usize) {
+        (self.tensor, self.number) = if number == count { (self.tensor + 1, 0) } else { (self.tensor, number) };
     }
 }
 
@@ -156,8 +177,9 @@ fn stored_as(name: &str, shape: &[usize], quant: Quant) -> DType {
     if shape.len() < 2 || name.contains(".exact_") { DType::F32 } else { matrix_type(name, row, quant) }
 }
 
-fn is_of_image_tower(name: &str) -> bool {
-    name.starts_with("vision_model.") || name.starts_with("visual_projection.")
+/// Whether a tensor belongs to what a file begins with: the image tower, and texts to compare with.
+pub fn is_to_see_with(name: &str) -> bool {
+    name.starts_with("vision_model.") || name.starts_with("visual_projection.") || name == KNOWN_TEXTS
 }
 
 /// The whole file of a [`Conversion`].

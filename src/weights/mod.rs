@@ -259,6 +259,11 @@ impl Checkpoint {
         self.naming
     }
 
+    /// Bytes of all tensors whose names begin so, as they are stored.
+    pub fn bytes_under(&self, prefix: &str) -> u64 {
+        self.tensors.iter().filter(|(name, _)| name.starts_with(prefix)).map(|(_, info)| info.bytes()).sum()
+    }
+
     /// Size of the file.
     pub fn file_bytes(&self) -> u64 {
         self.source.size()

@@ -20,6 +20,14 @@ pub trait Source {
     /// # Errors
     /// When they cannot be had: the file has gone or has changed, or memory does not suffice.
     fn read(&self, range: Range<u64>) -> Result<Cow<'_, [u8]>, WeightsError>;
+
+    /// Whether all of it is in memory, so that whoever keeps it keeps that much.
+    fn is_in_memory(&self) -> bool {
+        false
+    }
+
+    /// Nothing will be read for a while: what is kept to read faster may go.
+    fn rest(&self) {}
 }
 
 /// Bytes in memory are not copied.
@@ -33,6 +41,10 @@ impl<T: AsRef<[u8]>> Source for T {
         let bytes = part(range.start).zip(part(range.end)).and_then(|(start, end)| self.as_ref().get(start..end));
         bytes.map(Cow::Borrowed).ok_or_else(|| beyond(&range, self.size()))
     }
+
+    fn is_in_memory(&self) -> bool {
+        true
+    }
 }
 
 impl Source for Box<dyn Source> {
@@ -42,6 +54,14 @@ impl Source for Box<dyn Source> {
 
     fn read(&self, range: Range<u64>) -> Result<Cow<'_, [u8]>, WeightsError> {
         (**self).read(range)
+    }
+
+    fn is_in_memory(&self) -> bool {
+        (**self).is_in_memory()
+    }
+
+    fn rest(&self) {
+        (**self).rest();
     }
 }
 
@@ -128,6 +148,11 @@ impl<S: Source> Source for Blocks<S> {
             kept.push(block);
         }
         Ok(Cow::Owned(bytes))
+    }
+
+    fn rest(&self) {
+        self.kept.borrow_mut().clear();
+        self.file.rest();
     }
 }
 

@@ -13,7 +13,6 @@ mod ordered;
 mod pictures;
 mod report;
 mod score;
-mod self_test;
 mod texts;
 mod train;
 

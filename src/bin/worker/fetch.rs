@@ -13,7 +13,6 @@ use wasm_bindgen::JsCast;
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{AbortController, AbortSignal, ReadableStreamDefaultReader, RequestInit, Response, WorkerGlobalScope};
 
-use crate::blob::BlobSource;
 use crate::store;
 
 /// Milliseconds between two words on progress.
@@ -174,6 +173,16 @@ pub async fn text(address: &str, signal: Option<&AbortSignal>) -> Result<Option<
     Ok(text.as_string())
 }
 
+/// A file of the page's own.
+///
+/// # Errors
+/// One line: what could not be had, and why.
+pub async fn small_file(path: &str) -> Result<Vec<u8>, String> {
+    let response = get(path, None).await?;
+    let buffer = JsFuture::from(response.array_buffer().map_err(|e| error_text(&e))?).await;
+    Ok(Uint8Array::new(&buffer.map_err(|e| error_text(&e))?).to_vec())
+}
+
 /// The file of a model that lies whole beside the manifest, or in this browser's store.
 ///
 /// # Errors
@@ -185,7 +194,7 @@ pub async fn weights(
     progress: &mut dyn FnMut(u64),
 ) -> Result<Box<dyn Source>, String> {
     if entry.kept {
-        let file = BlobSource::new(store::open(entry).await?.into())?;
+        let file = store::open(entry).await?;
         progress(entry.bytes);
         return Ok(Box::new(file));
     }

@@ -1,6 +1,7 @@
 //! A person's own model file: made ours, 8 bits a weight, from wherever it lies, into the store or into memory; and how it is listed.
 
 use std::borrow::Cow;
+use std::rc::Rc;
 
 use oddlens::clip::{self, Sidecars};
 use oddlens::protocol::ModelEntry;
@@ -40,17 +41,29 @@ pub fn at_address(address: &str) -> ModelEntry {
 }
 
 /// Our file of a person's model: where it was put, how large it is, and its SHA-256.
+#[derive(Clone)]
 pub struct OwnFile {
     pub place: Place,
     pub bytes: u64,
     pub sha256: String,
 }
 
+#[derive(Clone)]
 pub enum Place {
     /// In the store: its name there.
     Store(String, BlobSource),
     /// In memory, and why not in the store.
-    Memory(Vec<u8>, String),
+    Memory(InMemory, String),
+}
+
+/// A file in memory, of which a copy is the same one.
+#[derive(Clone)]
+pub struct InMemory(Rc<Vec<u8>>);
+
+impl AsRef<[u8]> for InMemory {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 type Pieces<'a> = Box<dyn Iterator<Item = Result<Cow<'a, [u8]>, WeightsError>> + 'a>;
@@ -80,7 +93,7 @@ pub async fn make(
             match written {
                 Ok((bytes, sha256)) => {
                     let name = incoming.name().to_owned();
-                    match incoming.whole().await.and_then(|file| BlobSource::new(file.into())) {
+                    match incoming.whole().await {
                         Ok(file) => return Ok(OwnFile { place: Place::Store(name, file), bytes, sha256 }),
                         Err(why) => why,
                     }
@@ -101,7 +114,7 @@ pub async fn make(
         room.map(|()| file.extend_from_slice(piece))
     };
     match write(checkpoint, sidecars, &mut keep, progress).await {
-        Ok((bytes, sha256)) => Ok(OwnFile { place: Place::Memory(file, why), bytes, sha256 }),
+        Ok((bytes, sha256)) => Ok(OwnFile { place: Place::Memory(InMemory(Rc::new(file)), why), bytes, sha256 }),
         Err(Stop::Place(why) | Stop::File(why)) => Err(why),
     }
 }

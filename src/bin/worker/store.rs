@@ -4,6 +4,7 @@
 use js_sys::Uint8Array;
 use oddlens::link::error_text;
 use oddlens::protocol::ModelEntry;
+use oddlens::weights::Source;
 use oddlens::weights::manifest::hex;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,7 @@ use web_sys::{
     FileSystemReadWriteOptions, FileSystemSyncAccessHandle, WorkerGlobalScope,
 };
 
+use crate::blob::BlobSource;
 use crate::lock;
 
 const FOLDER: &str = "models";
@@ -173,12 +175,12 @@ impl Incoming {
     ///
     /// # Errors
     /// When it cannot be ended; nothing is left of it then.
-    pub async fn whole(self) -> Result<File, String> {
+    pub async fn whole(self) -> Result<BlobSource, String> {
         let Self { name, file: written } = self;
         let flushed = written.flush();
         drop(written);
         let whole = match flushed {
-            Ok(()) => file(&name).await,
+            Ok(()) => source(&name).await,
             Err(e) => Err(e),
         };
         if whole.is_err() {
@@ -270,7 +272,7 @@ pub async fn sweep() {
     }
     for name in names(&folder).await {
         let is_known = [LIST, BEGUN].contains(&name.as_str())
-            || kept.iter().any(|m| m.file == name)
+            || kept.iter().any(|m| m.file == name || texts_name(&m.file) == name)
             || begun.iter().any(|b| b.file == name);
         // what another tab has made, and not yet put into the list, is young; what it writes is locked, and stays
         let began = name.strip_prefix(INCOMING).and_then(|rest| rest.split('-').next()?.parse::<f64>().ok());
@@ -330,13 +332,34 @@ pub async fn list() -> Vec<ModelEntry> {
 ///
 /// # Errors
 /// When it is gone, or not as long as it was.
-pub async fn open(entry: &ModelEntry) -> Result<File, String> {
-    let file = file(&entry.file).await?;
-    if file.size() == entry.bytes as f64 {
-        Ok(file)
+pub async fn open(entry: &ModelEntry) -> Result<BlobSource, String> {
+    let source = source(&entry.file).await?;
+    if source.size() == entry.bytes {
+        Ok(source)
     } else {
-        Err(format!("{}: expected {} kept bytes, got {}", entry.name, entry.bytes, file.size()))
+        Err(format!("{}: expected {} kept bytes, got {}", entry.name, entry.bytes, source.size()))
     }
+}
+
+/// A file of the store, to be read in ranges.
+///
+/// # Errors
+/// When it is not there.
+pub async fn source(name: &str) -> Result<BlobSource, String> {
+    let file = file(name).await?;
+    // where another tab has it open in this way, the other way does as well
+    BlobSource::with(file.into(), reading(name).await.ok())
+}
+
+/// A file of the store opened for reading: by several tabs at once, where the browser has such a mode.
+async fn reading(name: &str) -> Result<FileSystemSyncAccessHandle, String> {
+    let handle = handle(&folder().await?, name, false).await?;
+    let (function, options) = ("createSyncAccessHandle".into(), js_sys::Object::new());
+    let open = js_sys::Reflect::get(&handle, &function).map_err(|e| error_text(&e))?;
+    js_sys::Reflect::set(&options, &"mode".into(), &"read-only".into()).map_err(|e| error_text(&e))?;
+    let open: js_sys::Function = open.dyn_into().map_err(|_| "this browser opens no files for workers".to_owned())?;
+    let opened = open.call1(&handle, &options).map_err(|e| error_text(&e))?;
+    Ok(promise(opened.unchecked_into()).await?.unchecked_into())
 }
 
 /// Puts a model whose file is written into the list of those that are kept.
@@ -356,11 +379,40 @@ pub async fn keep(entry: &ModelEntry) -> Result<(), String> {
     Ok(())
 }
 
-/// Removes a file that is in no list.
+/// Removes a file that is in no list, and the texts that belong to it.
 pub async fn remove(name: &str) {
     if let Ok(folder) = folder().await {
         let _ = promise(folder.remove_entry(name)).await;
+        let _ = promise(folder.remove_entry(&texts_name(name))).await;
     }
+}
+
+/// Where the texts are kept that a model knows by heart.
+fn texts_name(model_file: &str) -> String {
+    format!("{model_file}.texts")
+}
+
+/// The texts that a kept model knows by heart, if there are any.
+pub async fn texts(entry: &ModelEntry) -> Option<Vec<u8>> {
+    let file = file(&texts_name(&entry.file)).await.ok()?;
+    let bytes = promise(file.array_buffer()).await.ok()?;
+    Some(Uint8Array::new(&bytes).to_vec())
+}
+
+/// Keeps the texts that a kept model knows by heart.
+///
+/// # Errors
+/// When there is no room, or another tab is writing them.
+pub async fn keep_texts(entry: &ModelEntry, bytes: &[u8]) -> Result<(), String> {
+    write(&texts_name(&entry.file), bytes).await
+}
+
+/// Takes a model off the list of those that are kept; its file stays.
+///
+/// # Errors
+/// When the browser refuses.
+pub async fn forget(id: &str) -> Result<(), String> {
+    change(LIST, |all: &mut Vec<ModelEntry>| all.retain(|m| m.id != id)).await
 }
 
 /// Deletes a kept model; one that is not there is deleted already.

@@ -5,15 +5,18 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use js_sys::{ArrayBuffer, Uint8Array};
+use oddlens::app_state::presets;
 use oddlens::bench;
 use oddlens::clip::lexicon::MERGES_KEY;
 use oddlens::clip::{self, Sidecars};
-use oddlens::engine::Engine;
+use oddlens::engine::self_test::SAMPLES;
+use oddlens::engine::{Engine, ModelFile};
 use oddlens::kernels::crew;
 use oddlens::link::worker_side::{listen, post};
 use oddlens::link::{FromWorker, Received, ToWorker};
 use oddlens::protocol::{Decoder, Event, JobId, ModelEntry, NotLoaded, Parcel, Pixels, Request, Stage};
 use oddlens::quant;
+use oddlens::score::prompts::usual_texts;
 use oddlens::weights::{Checkpoint, Naming, Source, manifest};
 use wasm_bindgen::JsCast;
 use wasm_bindgen_futures::spawn_local;
@@ -33,7 +36,18 @@ struct Worker {
     noise_told: Cell<bool>,
     /// The store was looked through for what belongs to nothing.
     swept: Cell<bool>,
+    /// The model in use, where it is kept.
+    kept: RefCell<Option<ModelEntry>>,
+    /// A model that was refused because it answers as if by chance: ours already, and in no list.
+    doubtful: RefCell<Option<(ModelEntry, OwnFile)>>,
+    /// The model in use was told the texts that most people ask for.
+    told_texts: Cell<bool>,
 }
+
+/// Texts that a model knows by heart when it was told the usual ones.
+const MANY_TEXTS: usize = 1000;
+/// Texts that are learned by heart between two savings.
+const SAVED_AT_ONCE: u32 = 128;
 
 /// A message, and for those that load a model: what ends that.
 struct Waiting {
@@ -44,6 +58,15 @@ struct Waiting {
 /// Milliseconds on the worker's clock.
 pub fn now() -> f64 {
     js_sys::global().unchecked_into::<WorkerGlobalScope>().performance().map_or_else(js_sys::Date::now, |p| p.now())
+}
+
+/// Whether the device says that it has little memory (W3C Device Memory, which not all browsers tell).
+fn is_small_device() -> bool {
+    const SMALL_GIB: f64 = 2.0;
+
+    let navigator = js_sys::global().unchecked_into::<WorkerGlobalScope>().navigator();
+    let memory = js_sys::Reflect::get(&navigator, &"deviceMemory".into()).ok().and_then(|gib| gib.as_f64());
+    memory.is_some_and(|gib| gib <= SMALL_GIB)
 }
 
 /// One turn of the event loop.
@@ -72,11 +95,19 @@ pub fn start() {
         loading: RefCell::new(None),
         noise_told: Cell::new(false),
         swept: Cell::new(false),
+        kept: RefCell::default(),
+        doubtful: RefCell::default(),
+        told_texts: Cell::new(false),
     });
     listen(move |received| {
         let loads = matches!(
             received.message,
-            ToWorker::Ask(Request::Load { .. } | Request::LoadFile { .. } | Request::LoadAddress { .. })
+            ToWorker::Ask(
+                Request::Load { .. }
+                    | Request::LoadFile { .. }
+                    | Request::LoadAddress { .. }
+                    | Request::UseDoubtful { .. }
+            )
         );
         let cancels = received.message == ToWorker::CancelLoad;
         let controller = if loads { AbortController::new().ok() } else { None };
@@ -138,6 +169,15 @@ fn lock_of(id: &str) -> String {
     format!("oddlens-model-{id}")
 }
 
+/// What came of a model's file.
+enum Used {
+    /// It is in use, and takes so many bytes.
+    Yes(u64),
+    No,
+    /// It answers as if by chance.
+    Doubtful,
+}
+
 /// Where a file comes from, and what is said of it.
 struct Origin {
     name: String,
@@ -152,6 +192,7 @@ const CONFIGURATIONS: [&str; 2] = ["config.json", "open_clip_config.json"];
 
 impl Worker {
     async fn work(self: Rc<Self>) {
+        let mut rounds = 0u32;
         loop {
             let next = self.waiting.borrow_mut().pop_front();
             let Some(Waiting { received, signal }) = next else {
@@ -160,10 +201,22 @@ impl Worker {
                     store::sweep().await;
                     continue;
                 }
+                if is_small_device() {
+                    self.engine.borrow().drop_text_tower();
+                } else if self.tell_usual_texts().await {
+                    continue;
+                }
                 if !self.engine.borrow().has_work() {
+                    if self.keep_texts().await {
+                        continue;
+                    }
                     break;
                 }
                 self.engine.borrow_mut().work(&mut tell);
+                rounds += 1;
+                if rounds.is_multiple_of(SAVED_AT_ONCE) {
+                    self.keep_texts().await;
+                }
                 // messages arrive meanwhile
                 turn().await;
                 continue;
@@ -178,6 +231,9 @@ impl Worker {
                 }
                 ToWorker::Ask(Request::LoadAddress { job, address }) => {
                     self.load_address(Loading { job, started: now(), signal }, address).await;
+                }
+                ToWorker::Ask(Request::UseDoubtful { job }) => {
+                    self.use_doubtful(Loading { job, started: now(), signal }).await;
                 }
                 ToWorker::Ask(Request::DeleteModel { job, model }) => self.delete(job, &model).await,
                 ToWorker::Ask(request) => self.ask(request, received.buffers).await,
@@ -210,23 +266,64 @@ impl Worker {
         match fetched {
             Ok(_) if loading.is_over() => loading.failed("cancelled".into(), NotLoaded::Failed),
             Ok((entry, file)) => {
-                let model_bytes = self.use_file(&loading, entry, file);
-                self.gather(job, model_bytes.unwrap_or(0)).await;
+                let model_bytes = match self.use_file(&loading, entry, file, None).await {
+                    Used::Yes(bytes) => bytes,
+                    Used::No | Used::Doubtful => 0,
+                };
+                self.gather(job, model_bytes).await;
             }
             Err(message) => loading.failed(message, NotLoaded::Failed),
         }
     }
 
-    /// Has the engine use a model, and says so; what it takes in memory, or `None` where it cannot be used.
-    fn use_file(&self, loading: &Loading, entry: ModelEntry, file: Box<dyn Source>) -> Option<u64> {
-        let mut model_bytes = None;
+    /// Has the engine use a model, and says so; with `samples`, only if it is one by what it says of them.
+    async fn use_file(
+        &self,
+        loading: &Loading,
+        entry: ModelEntry,
+        file: Box<dyn Source>,
+        samples: Option<&[Vec<u8>]>,
+    ) -> Used {
+        let kept = entry.kept.then(|| entry.clone());
+        let texts = if entry.kept { store::texts(&entry).await } else { None };
+        let mut used = Used::No;
+        let file = ModelFile { file, texts: texts.as_deref(), samples };
         self.engine.borrow_mut().load(loading.job, entry, file, loading.started, &mut |parcel| {
-            if let Event::Ready { model, .. } = &parcel.message {
-                model_bytes = Some(model.memory_bytes);
+            match &parcel.message {
+                Event::Ready { model, .. } => used = Used::Yes(model.memory_bytes),
+                Event::LoadFailed { why: NotLoaded::Doubtful, .. } => used = Used::Doubtful,
+                _ => {}
             }
             tell(parcel);
         });
-        model_bytes
+        if matches!(used, Used::Yes(_)) {
+            self.told_texts.set(false);
+            *self.kept.borrow_mut() = kept;
+        }
+        used
+    }
+
+    /// Once a model that is kept: has it learn the texts that most people ask for, so that it answers them without its text tower the
+    /// next time. Whether there is something to learn now.
+    async fn tell_usual_texts(&self) -> bool {
+        if self.kept.borrow().is_none() || self.told_texts.get() || !self.engine.borrow().could_know(MANY_TEXTS) {
+            return false;
+        }
+        self.told_texts.set(true);
+        let Some(file) = self.own_model().await else { return false };
+        let names = presets::names().chain(clip::names_of(file));
+        self.engine.borrow_mut().know(usual_texts(names));
+        self.engine.borrow().has_work()
+    }
+
+    /// Keeps what the model has newly learned by heart, beside it; whether there was anything.
+    async fn keep_texts(&self) -> bool {
+        let kept = self.kept.borrow().clone();
+        let Some(entry) = kept else { return false };
+        let Some(bytes) = self.engine.borrow_mut().new_texts() else { return false };
+        // another tab may be doing the same
+        let _ = store::keep_texts(&entry, &bytes).await;
+        true
     }
 
     /// Has helpers started where a model of that size gains from them, and says how many work then.
@@ -375,18 +472,47 @@ impl Worker {
                 // it lies in the store as it shall stay
                 let begun = store::begun().await.into_iter().find(|b| b.entry.id == entry.id);
                 let name = begun.ok_or("what was fetched is not in the store any more")?.file;
-                let file = BlobSource::new(store::file(&name).await?.into())?;
+                let file = store::source(&name).await?;
                 return Ok(OwnFile { place: Place::Store(name, file), bytes: total, sha256 });
             }
             own_file::make(&checkpoint, &sidecars, &mut progress).await
         };
         let prepared: Result<OwnFile, String> = prepared.await;
         let own = prepared.map_err(|why| format!("{name}: {why}"))?;
+        let entry = listed.unwrap_or_else(|| own_file::unknown(&own.sha256, &name));
+        let samples = samples().await;
+        self.use_own(loading, entry, own, samples.as_deref()).await
+    }
+
+    /// Loads the model that was refused last.
+    async fn use_doubtful(&self, loading: Loading) {
+        let doubtful = self.doubtful.borrow_mut().take();
+        let used = match doubtful {
+            Some((entry, own)) => self.use_own(&loading, entry, own, None).await,
+            None => Err("the model is not here any more: load it again".into()),
+        };
+        if let Err(message) = used {
+            loading.failed(message, NotLoaded::Failed);
+        }
+    }
+
+    /// Keeps a model that is ours by now for later visits, and loads it. One that says of `samples` what chance would say is put aside instead.
+    ///
+    /// # Errors
+    /// As [`Worker::take`].
+    async fn use_own(
+        &self,
+        loading: &Loading,
+        entry: ModelEntry,
+        own: OwnFile,
+        samples: Option<&[Vec<u8>]>,
+    ) -> Result<(), String> {
+        let job = loading.job;
+        let put_aside = (entry.clone(), own.clone());
         let (file, source, kept): (_, Box<dyn Source>, _) = match own.place {
             Place::Store(file, source) => (file, Box::new(source), Ok(())),
             Place::Memory(bytes, why) => (String::new(), Box::new(bytes), Err(why)),
         };
-        let entry = listed.unwrap_or_else(|| own_file::unknown(&own.sha256, &name));
         let entry = ModelEntry { file, bytes: own.bytes, sha256: own.sha256, kept: true, partial: 0, ..entry };
         let kept = match kept {
             Ok(()) => store::keep(&entry).await,
@@ -402,13 +528,22 @@ impl Worker {
             // the page has turned to another model
             return Err("cancelled".into());
         }
-        let used = self.use_file(loading, entry.clone(), source);
-        if used.is_none() {
-            let _ = store::delete(&entry.id).await;
-        } else if let Err(why) = &kept {
-            web_sys::console::warn_1(&format!("the model is not kept for later: {why}").into());
+        let used = self.use_file(loading, entry.clone(), source, samples).await;
+        match (&used, &kept) {
+            (Used::Yes(_), Ok(())) => {}
+            (Used::Yes(_), Err(why)) => {
+                web_sys::console::warn_1(&format!("the model is not kept for later: {why}").into());
+            }
+            (Used::Doubtful, _) => {
+                // its file stays for as long as a person may want it; the next sweep finds it in no list
+                let _ = store::forget(&entry.id).await;
+                *self.doubtful.borrow_mut() = Some(put_aside);
+            }
+            (Used::No, _) => {
+                let _ = store::delete(&entry.id).await;
+            }
         }
-        if kept.is_err() && !entry.file.is_empty() {
+        if kept.is_err() && !entry.file.is_empty() && !matches!(used, Used::Doubtful) {
             store::remove(&entry.file).await;
         }
         let _ = fetch::offer(job, Some(&entry.id), None, &mut |event| tell(event.into())).await;
@@ -417,11 +552,15 @@ impl Worker {
 
     /// The tokenizer's merge rules, which files of others often lack: those of the site's own model.
     async fn merges(&self) -> Option<Vec<String>> {
+        clip::merges_of(self.own_model().await?)
+    }
+
+    /// The file of the site's own model.
+    async fn own_model(&self) -> Option<Box<dyn Source>> {
         let (models, default) = fetch::offer(JobId(0), None, None, &mut |_| {}).await.ok()?;
         let at_hand = || models.iter().filter(|m| !m.is_download());
         let own = at_hand().find(|m| m.id == default).or(at_hand().next())?;
-        let file = fetch::weights(own, None, now, &mut |_| {}).await.ok()?;
-        clip::merges_of(file)
+        fetch::weights(own, None, now, &mut |_| {}).await.ok()
     }
 
     async fn ask(&self, request: Request, buffers: Vec<ArrayBuffer>) {
@@ -473,4 +612,13 @@ impl Worker {
             post(&FromWorker::CanvasNoise, vec![]);
         }
     }
+}
+
+/// The pictures by which a model proves that it is one; none where they cannot be had, as without a network on a first visit.
+async fn samples() -> Option<Vec<Vec<u8>>> {
+    let mut samples = Vec::new();
+    for (_, file) in SAMPLES {
+        samples.push(fetch::small_file(&format!("samples/{file}")).await.ok()?);
+    }
+    Some(samples)
 }

@@ -73,6 +73,8 @@ pub struct ModelPanelProps {
     pub model: Model,
     pub worker: Worker,
     pub offered: Vec<ModelEntry>,
+    /// The last model was refused because it answers as if by chance.
+    pub doubtful: bool,
     /// What is being loaded comes in as many goes as it takes.
     pub is_download: bool,
     pub threads: u32,
@@ -188,6 +190,12 @@ pub fn ModelPanel(props: &ModelPanelProps) -> Html {
         <section class="drawer" id="model-panel" aria-label="Model">
             <h2>{title}</h2>
             {body}
+            if props.doubtful {
+                <p class="steps">
+                    <span class="near">{"The last model answered as if by chance."}</span>
+                    <button type="button" data-testid="use-doubtful" onclick={session_action(session, || Action::UseDoubtful)}>{"Use it all the same"}</button>
+                </p>
+            }
             <h3>{"Models"}</h3>
             <ul class="models" data-testid="models">
                 {for props.offered.iter().map(|m| model_line(session, m, m.id == present))}

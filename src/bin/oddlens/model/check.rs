@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use oddlens::clip::Encoder;
 use oddlens::embedding::Embeddings;
 use oddlens::engine::pipeline::{Prepared, see};
+use oddlens::engine::self_test::{Answers, EMBEDDED, LEAST_COSINE};
 use oddlens::eval::dataset::{self, Dataset, Item, Split};
 use oddlens::metrics::auroc;
 use oddlens::protocol::{DEFAULT_ANOMALY, DEFAULT_METHOD, DEFAULT_TEMPLATE, Setup};
@@ -13,7 +14,6 @@ use oddlens::protocol::{DEFAULT_ANOMALY, DEFAULT_METHOD, DEFAULT_TEMPLATE, Setup
 use super::published::{CIFAR10_FIGURES, CIFAR10_SOURCE};
 use crate::load::{Activation, Compute, load_file};
 use crate::pictures::{self, Threads, no_clock};
-use crate::self_test::{Answers, LEAST_COSINE};
 use crate::{Done, Failure};
 
 const EXAMPLES: &str = "\
@@ -55,10 +55,10 @@ pub fn run(arguments: &Args) -> Result<Done, Failure> {
     let failed = |message: String| Failure::Failed(format!("{name}: {message}"));
     let exact = {
         let loaded = load_file(file, Compute::F32, arguments.activation)?;
-        Answers::few(&loaded.clip).map_err(failed)?
+        Answers::few(&loaded.clip, &EMBEDDED).map_err(failed)?
     };
     let loaded = load_file(file, Compute::Q8, arguments.activation)?;
-    let answers = Answers::all(&loaded.clip).map_err(failed)?;
+    let answers = Answers::all(&loaded.clip, &EMBEDDED).map_err(failed)?;
     let (recognition, agreement) = (answers.recognition(), answers.agreement(&exact));
     let mut out = io::stdout().lock();
     writeln!(out, "{}", recognition.line())?;
@@ -94,7 +94,7 @@ struct Measured {
 }
 
 /// Zero-shot on the test pictures of a data set (all, where it is not split).
-fn measure(folder: &Path, encoder: &dyn Encoder, threads: &Threads) -> Result<Measured, Failure> {
+fn measure(folder: &Path, encoder: &(dyn Encoder + Sync), threads: &Threads) -> Result<Measured, Failure> {
     let data = dataset::read(folder)?;
     let judged = |item: &&Item| !data.is_split() || item.split == Some(Split::Test);
     let items: Vec<&Item> = data.items.iter().filter(judged).collect();
@@ -127,7 +127,7 @@ fn measure(folder: &Path, encoder: &dyn Encoder, threads: &Threads) -> Result<Me
 
 fn mean_auroc(
     data: &Dataset,
-    encoder: &dyn Encoder,
+    encoder: &(dyn Encoder + Sync),
     (rows, classes): (&Embeddings, &[usize]),
     leave_one_out: bool,
 ) -> Result<f64, Failure> {

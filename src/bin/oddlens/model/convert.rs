@@ -6,11 +6,11 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use oddlens::clip::{self, Clip, Compute, Sidecars};
+use oddlens::engine::self_test::{Answers, EMBEDDED, LEAST_COSINE};
 use oddlens::eval::paths::{Partial, one_line};
 use oddlens::weights::{Checkpoint, convert};
 
 use crate::load::{Neighbours, open};
-use crate::self_test::{Answers, LEAST_COSINE};
 use crate::{Done, Failure, say};
 
 const EXAMPLES: &str = "\
@@ -127,5 +127,5 @@ pub fn run(arguments: Args) -> Result<Done, Failure> {
 /// What a model says about a few samples.
 fn answers(checkpoint: &Checkpoint, sidecars: &Sidecars, compute: Compute) -> Result<Answers, String> {
     let clip = Clip::new(checkpoint, sidecars, compute).map_err(|error| error.to_string())?;
-    Answers::few(&clip)
+    Answers::few(&clip, &EMBEDDED)
 }

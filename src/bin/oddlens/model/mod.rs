@@ -1,6 +1,7 @@
 //! `oddlens model`: what is in a model file, whether it works, and making one of ours from it.
 
 mod add;
+mod by_heart;
 mod check;
 mod convert;
 mod fetch;

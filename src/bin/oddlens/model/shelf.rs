@@ -7,15 +7,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use oddlens::clip::{self, Clip, Compute, Sidecars};
+use oddlens::clip::{self, Clip, Compute, Encoder, Sidecars};
+use oddlens::engine::self_test::{Answers, EMBEDDED};
 use oddlens::eval::paths::{one_line, replace};
 use oddlens::protocol::{ModelEntry, ModelPart};
 use oddlens::weights::manifest::{self, Manifest};
 use oddlens::weights::{Checkpoint, convert};
 
+use super::by_heart;
 use super::convert::Quant;
 use crate::load::{self, PLAIN_THRESHOLD, digest};
-use crate::self_test::Answers;
 use crate::{Failure, say};
 
 /// GitHub refuses files above 100 MiB, and warns of those above 50; 90 MiB (94.4 MB) leave room for hosts that count otherwise.
@@ -82,7 +83,7 @@ pub fn put(
     let mut shelf = read(&arguments.out)?;
     let exact = {
         let clip = Clip::new(&checkpoint, sidecars, Compute::F32).map_err(|error| wrong(&error))?;
-        Answers::few(&clip).map_err(failed)?
+        Answers::few(&clip, &EMBEDDED).map_err(failed)?
     };
     let bytes = if arguments.quant == Quant::Q8 && clip::is_own(&checkpoint) {
         let source = checkpoint.source();
@@ -95,10 +96,8 @@ pub fn put(
     drop(checkpoint);
     let file: Arc<[u8]> = bytes.into();
     let result = Checkpoint::open(file.clone()).map_err(|error| wrong(&error))?;
-    let answers = {
-        let clip = Clip::new(&result, &Sidecars::default(), Compute::Q8).map_err(|error| wrong(&error))?;
-        Answers::all(&clip).map_err(failed)?
-    };
+    let clip = Clip::new(&result, &Sidecars::default(), Compute::Q8).map_err(|error| wrong(&error))?;
+    let answers = Answers::all(&clip, &EMBEDDED).map_err(failed)?;
     let (recognition, agreement) = (answers.recognition(), answers.agreement(&exact));
     for tested in [recognition.check(), agreement.check(arguments.quant.how(), arguments.quant.least_cosine())] {
         match tested {
@@ -107,6 +106,15 @@ pub fn put(
             Ok(()) => {}
         }
     }
+    // a model of a closed vocabulary is small, and one that knows texts by heart keeps them
+    let file: Arc<[u8]> = if clip.known().is_empty() && clip.vocabulary().names().is_none() {
+        let texts = by_heart::usual_texts_of(&clip).map_err(|error| wrong(&error))?;
+        let whole = convert::to_gguf(&result, texts.additions(), convert::Quant::Kept);
+        whole.map_err(|error| wrong(&error))?.into()
+    } else {
+        file
+    };
+    drop((clip, result));
     let entry = shelf.put(arguments, id, words, &file)?;
     let file = arguments.out.join(&entry.file);
     let parts = if entry.parts.is_empty() { String::new() } else { format!(" in {} parts", entry.parts.len()) };
@@ -118,6 +126,16 @@ pub fn put(
         agreement.texts
     ));
     Ok(())
+}
+
+/// A model's file in pieces of at most `size` bytes, of which none holds some of both towers.
+fn pieces(bytes: &Arc<[u8]>, size: usize) -> impl Iterator<Item = &[u8]> {
+    let text_tower = Checkpoint::open(bytes.clone()).ok().and_then(|checkpoint| {
+        let of_texts = checkpoint.tensors().iter().filter(|(name, _)| !convert::is_to_see_with(name));
+        usize::try_from(of_texts.map(|(_, tensor)| tensor.range.start).min()?).ok()
+    });
+    let (see, say) = bytes.split_at(text_tower.unwrap_or(bytes.len()).min(bytes.len()));
+    see.chunks(size).chain(say.chunks(size))
 }
 
 /// The folder's manifest, if it has one.
@@ -136,7 +154,7 @@ fn read(folder: &Path) -> Result<Shelf, Failure> {
 impl Shelf {
     /// Writes the file or its parts, then the manifest that names them, then removes what an older model of that name leaves behind:
     /// at no time does the manifest name what is not there.
-    fn put(&mut self, arguments: &ShelfArgs, id: &str, words: Words, bytes: &[u8]) -> Result<ModelEntry, Failure> {
+    fn put(&mut self, arguments: &ShelfArgs, id: &str, words: Words, bytes: &Arc<[u8]>) -> Result<ModelEntry, Failure> {
         let folder = &arguments.out;
         let cannot = |path: &Path, error: &std::io::Error| {
             Failure::Failed(format!("cannot write {}: {}", path.display(), one_line(error)))
@@ -150,7 +168,7 @@ impl Shelf {
         let mut parts = Vec::new();
         let size = usize::try_from(arguments.part_bytes).unwrap_or(usize::MAX);
         if bytes.len() > size {
-            for (piece, number) in bytes.chunks(size).zip(1..) {
+            for (piece, number) in pieces(bytes, size).zip(1..) {
                 let name = load::part_name(&file, number);
                 write(&name, piece)?;
                 parts.push(ModelPart { file: name, bytes: piece.len() as u64, sha256: digest(piece) });

@@ -1,23 +1,32 @@
 //! Does a model work at all? A few pictures of the page's own samples, each of another kind, tell a CLIP from noise; embeddings in
 //! 8 bits held against those in f32 tell whether rounding has broken it.
 //!
-//! It says nothing about how good a model is: for that, measure it on a data set.
+//! It says nothing about how good a model is: for that, measure it on a data set. It does not know where the pictures come from.
 
-use oddlens::clip::Encoder;
-use oddlens::embedding::{Embeddings, cosine};
-use oddlens::engine::pipeline::see;
-use oddlens::protocol::{DEFAULT_TEMPLATE, Pixels};
+use super::pipeline::see;
+use crate::clip::Encoder;
+use crate::embedding::{Embeddings, cosine};
+use crate::protocol::{DEFAULT_TEMPLATE, Pixels};
 
-use crate::pictures::no_clock;
+/// What is on the pictures, one of a kind, and what they are called among the page's samples.
+pub const SAMPLES: [(&str, &str); 6] = [
+    ("orange", "orange-on-wood.jpg"),
+    ("golf ball", "golf-ball.jpg"),
+    ("school bus", "school-bus.jpg"),
+    ("sunglasses", "sunglasses.jpg"),
+    ("obelisk", "obelisk.jpg"),
+    ("teapot", "teapot.jpg"),
+];
 
-/// Pictures, one of a kind, and what is on them.
-const SAMPLES: [(&str, &[u8]); 6] = [
-    ("orange", include_bytes!("../../../www/samples/orange-on-wood.jpg")),
-    ("golf ball", include_bytes!("../../../www/samples/golf-ball.jpg")),
-    ("school bus", include_bytes!("../../../www/samples/school-bus.jpg")),
-    ("sunglasses", include_bytes!("../../../www/samples/sunglasses.jpg")),
-    ("obelisk", include_bytes!("../../../www/samples/obelisk.jpg")),
-    ("teapot", include_bytes!("../../../www/samples/teapot.jpg")),
+/// Those that stand in the repository, put into the command line's binary.
+#[cfg(feature = "cli")]
+pub const EMBEDDED: [&[u8]; SAMPLES.len()] = [
+    include_bytes!("../../www/samples/orange-on-wood.jpg"),
+    include_bytes!("../../www/samples/golf-ball.jpg"),
+    include_bytes!("../../www/samples/school-bus.jpg"),
+    include_bytes!("../../www/samples/sunglasses.jpg"),
+    include_bytes!("../../www/samples/obelisk.jpg"),
+    include_bytes!("../../www/samples/teapot.jpg"),
 ];
 /// Names of what is on none of them.
 const OTHERS: [&str; 6] = ["dog", "banana", "piano", "umbrella", "butterfly", "pizza"];
@@ -39,26 +48,27 @@ pub struct Answers {
 }
 
 impl Answers {
-    /// All samples and names.
+    /// All names, and all samples: the files' bytes, in the order of [`SAMPLES`].
     ///
     /// # Errors
     /// One line: the model gives no usable embedding.
-    pub fn all(encoder: &dyn Encoder) -> Result<Self, String> {
-        Self::of(encoder, SAMPLES.len(), NAMES)
+    pub fn all(encoder: &dyn Encoder, samples: &[impl AsRef<[u8]>]) -> Result<Self, String> {
+        Self::of(encoder, samples, NAMES)
     }
 
     /// As many of both as are compared in f32.
     ///
     /// # Errors
     /// As [`Answers::all`].
-    pub fn few(encoder: &dyn Encoder) -> Result<Self, String> {
-        Self::of(encoder, COMPARED, COMPARED)
+    pub fn few(encoder: &dyn Encoder, samples: &[impl AsRef<[u8]>]) -> Result<Self, String> {
+        Self::of(encoder, &samples[..COMPARED.min(samples.len())], COMPARED)
     }
 
-    fn of(encoder: &dyn Encoder, samples: usize, names: usize) -> Result<Self, String> {
+    fn of(encoder: &dyn Encoder, samples: &[impl AsRef<[u8]>], names: usize) -> Result<Self, String> {
         let mut pictures = Embeddings::empty(encoder.embed_dim());
-        for (_, bytes) in &SAMPLES[..samples] {
-            let seen = see(encoder, &Pixels::Encoded, bytes, no_clock).map_err(|failure| failure.message)?;
+        for bytes in samples {
+            // nobody looks at the timings
+            let seen = see(encoder, &Pixels::Encoded, bytes.as_ref(), || 0.0).map_err(|failure| failure.message)?;
             let row = Embeddings::normalise(encoder.embed_dim(), seen.embedding).map_err(|error| error.to_string())?;
             pictures.extend(&row);
         }
@@ -140,19 +150,19 @@ impl Agreement {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "cli"))]
 mod tests {
     use super::*;
-    use oddlens::clip::vocabulary::Vocabulary;
-    use oddlens::clip::{Clip, ClipError, Compute, Sidecars, TextEmbeddings};
-    use oddlens::weights::{Checkpoint, manifest::embedded};
+    use crate::clip::vocabulary::Vocabulary;
+    use crate::clip::{Clip, ClipError, Compute, Sidecars, TextEmbeddings};
+    use crate::weights::{Checkpoint, manifest::embedded};
 
     #[test]
     fn the_built_in_model_works() {
         let checkpoint = Checkpoint::read(embedded::MODEL).unwrap();
         let answers = |compute| {
             let clip = Clip::new(&checkpoint, &Sidecars::default(), compute).unwrap();
-            Answers::all(&clip).unwrap()
+            Answers::all(&clip, &EMBEDDED).unwrap()
         };
         let (fast, exact) = (answers(Compute::Q8), answers(Compute::F32));
         println!("{:?} {:?}", fast.recognition(), fast.agreement(&exact));
@@ -188,7 +198,7 @@ mod tests {
 
     #[test]
     fn a_model_that_sees_nothing_is_refused() {
-        let answers = Answers::all(&Same(Vocabulary::default())).unwrap();
+        let answers = Answers::all(&Same(Vocabulary::default()), &EMBEDDED).unwrap();
         assert!(answers.recognition().check().unwrap_err().contains("near chance"));
     }
 
