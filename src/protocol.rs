@@ -49,7 +49,8 @@ pub enum Request {
     LoadAddress { job: JobId, address: String },
     /// Loads the model that was refused last as [`NotLoaded::Doubtful`]. Answer as for [`Request::Load`].
     UseDoubtful { job: JobId },
-    /// Delete a kept model, or what has come of one that is not whole. Answered by [`Event::Manifest`].
+    /// Delete a kept model, or what has come of one that is not whole. Answered by [`Event::Manifest`], after
+    /// [`Event::NotDeleted`] where it could not be done.
     DeleteModel { job: JobId, model: String },
     /// Say what is normal. Texts are encoded once; all kept embeddings are scored again.
     /// Answered by [`Event::SetupDone`] and any number of [`Event::Rescored`], or by [`Event::SetupFailed`].
@@ -194,6 +195,8 @@ pub const DEFAULT_METHOD: &str = "zero-shot";
 pub enum Event {
     /// The models that can be had.
     Manifest { job: JobId, models: Vec<ModelEntry> },
+    /// A model is still there, and why: one line.
+    NotDeleted { job: JobId, message: String },
     /// Bytes of the model received so far; `total` is `None` where the server does not say.
     Loading { job: JobId, received: u64, total: Option<u64> },
     /// The model is loaded.
@@ -638,6 +641,7 @@ impl Event {
     pub fn job(&self) -> JobId {
         match self {
             Event::Manifest { job, .. }
+            | Event::NotDeleted { job, .. }
             | Event::Loading { job, .. }
             | Event::Ready { job, .. }
             | Event::Threads { job, .. }

@@ -147,29 +147,38 @@ fn bytes(len: usize) -> Vec<u8> {
     (0..len as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect()
 }
 
-const TINY: &str = "/wkcn/TinyCLIP-ViT-8M-16-Text-3M-YFCC15M/resolve/main/model.safetensors";
+const LAION: &str = "/laion/CLIP-ViT-B-32-laion2B-s34B-b79K/resolve/main/model.safetensors";
+const TINY: &str =
+    "/wkcn/TinyCLIP-ViT-8M-16-Text-3M-YFCC15M/resolve/a2a8c6eaa2549ad66eb7c31b85022bf58273a26c/model.safetensors";
 
 #[test]
 fn a_name_is_fetched_from_a_hub_checked_and_offered() {
     let (scene, hub) = (Scene::new("models-name"), Hub::new());
     let mini = fs::read(MINI).unwrap();
     hub.give("/cdn/blob?signed=1", Served::new(mini.clone()));
-    hub.give(TINY, Served::redirect("/cdn/blob?signed=1", Some(sha256(&mini)), Some(mini.len())));
-    let run = fetch(&scene, &["tinyclip-8m", "--hub", &hub.address]);
+    hub.give(LAION, Served::redirect("/cdn/blob?signed=1", Some(sha256(&mini)), Some(mini.len())));
+    let run = fetch(&scene, &["vit-b-32-laion", "--hub", &hub.address]);
     assert_eq!((run.status, run.out.as_str()), (0, ""), "{run:?}");
     assert!(run.err.contains("as the hub declares") && run.err.contains("sample pictures recognised"), "{run:?}");
     let manifest = offered(&scene.0.join("models"));
     let entry = &manifest.models[0];
-    assert_eq!((manifest.default.as_str(), entry.sha256.clone()), ("tinyclip-8m", sha256(&mini)));
-    assert!(entry.name.contains("TinyCLIP") && entry.address.is_none());
-    assert_eq!(scene.list("models"), ["manifest.json", "tinyclip-8m.gguf"]);
+    assert_eq!((manifest.default.as_str(), entry.sha256.clone()), ("vit-b-32-laion", sha256(&mini)));
+    assert!(entry.name.contains("LAION") && entry.address.is_none());
+    assert_eq!(scene.list("models"), ["manifest.json", "vit-b-32-laion.gguf"]);
 
     // the hub may be said by a variable, too
-    let mut command = scene.command(&["model", "fetch", "vit-b-32-laion", "--no-convert", "--out", "raw"]);
+    let mut command = scene.command(&["model", "fetch", "tinyclip-8m", "--no-convert", "--out", "raw"]);
     command.env("HF_ENDPOINT", &hub.address).env("NO_PROXY", "127.0.0.1");
     let run = Run::of(command.output().unwrap());
-    assert!(run.status == 1 && run.error().contains("404") && run.error().contains("laion/CLIP"), "{run:?}");
+    assert!(run.status == 1 && run.error().contains("404") && run.error().contains("wkcn/TinyCLIP"), "{run:?}");
     assert!(scene.list("raw").is_empty());
+
+    // another file under a name whose checksum is known beforehand
+    hub.give(TINY, Served::redirect("/cdn/blob?signed=1", Some(sha256(&mini)), Some(mini.len())));
+    let run = fetch(&scene, &["tinyclip-8m", "--hub", &hub.address, "--out", "pinned"]);
+    assert!(run.status == 1 && run.error().contains("9339ee3d"), "{run:?}");
+    assert!(scene.list("pinned").is_empty());
+
     let run = fetch(&scene, &["vit", "--hub", &hub.address]);
     assert!(run.status == 2 && run.error().contains("expected one of vit-b-32, "), "{run:?}");
     let run = fetch(&scene, &["http://elsewhere.example/a.pt"]);

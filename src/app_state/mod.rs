@@ -956,6 +956,11 @@ impl State {
                 }
             }
             Event::Threads { count, .. } => self.threads = count,
+            Event::NotDeleted { message, .. } => {
+                let notice = format!("The model could not be deleted: {message}.");
+                self.say(notice.as_str());
+                self.notices.push(notice);
+            }
             Event::LoadFailed { job, message, why } => self.hear_not_loaded(job, &message, why, effects),
             Event::SetupDone { job, entries, notes, .. } => {
                 self.settle(job);

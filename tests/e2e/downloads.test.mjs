@@ -183,12 +183,15 @@ describe("downloads", () => {
     const { far, server, options } = await setting(t, halves.bytes);
     far.pace = 60;
     await visit(browser, server.url, options, async (person, page, context) => {
+      await openPanel(person);
+      await press(page, "Download");
       const other = await context.newPage();
       await other.goto(server.url);
-      for (const tab of [page, other]) {
-        await tab.locator('[data-testid="model-status"][data-state="ready"]').click();
-        await press(tab, /Download|Resume/);
-      }
+      await other.locator('[data-testid="model-status"][data-state="ready"]').click();
+      // what the first is fetching is not for the second to delete
+      await line(other).locator('[data-testid="delete-model"]').click();
+      await other.locator('[data-testid="notice"]', { hasText: /could not be deleted: another tab is fetching it/ }).waitFor();
+      await press(other, "Resume");
       for (const tab of [page, other]) await tab.locator('[data-testid="model-status"][data-state="ready"][data-model="far"]').waitFor();
       assert.equal(far.requests.length, 1, JSON.stringify(far.requests));
       await other.close();

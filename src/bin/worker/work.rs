@@ -335,12 +335,14 @@ impl Worker {
     }
 
     async fn delete(&self, job: JobId, model: &str) {
-        // what another tab is fetching is its business
+        let refused = |message: String| tell(Event::NotDeleted { job, message }.into());
         if let Some(_lock) = lock::try_hold(&lock_of(model)).await {
             store::give_up(model).await;
             if let Err(why) = store::delete(model).await {
-                web_sys::console::warn_1(&format!("the model could not be deleted: {why}").into());
+                refused(format!("the browser refuses: {why}"));
             }
+        } else {
+            refused("another tab is fetching it".into());
         }
         let _ = fetch::offer(job, None, None, &mut |event| tell(event.into())).await;
     }

@@ -168,11 +168,11 @@ fn wanted(arguments: &Args) -> Result<Wanted, Failure> {
 fn address_of(model: &Published, hub: Option<&str>) -> Result<String, Failure> {
     match model.place {
         Place::Address(address) => Ok(address.into()),
-        Place::Hub { repository, file } => {
+        Place::Hub { repository, revision, file } => {
             let of_others = env::var(HUB_VARIABLE).ok().filter(|hub| !hub.is_empty());
             let hub = hub.map(str::to_string).or(of_others).unwrap_or_else(|| HUB.into());
             check_address(&hub).map_err(|error| Failure::Usage(format!("the hub: {error}")))?;
-            Ok(format!("{}/{repository}/resolve/main/{file}", hub.trim_end_matches('/')))
+            Ok(format!("{}/{repository}/resolve/{revision}/{file}", hub.trim_end_matches('/')))
         }
     }
 }
@@ -269,8 +269,8 @@ mod tests {
 
     #[test]
     fn hubs_may_be_others() {
-        let model = published::by_id("tinyclip-8m").unwrap();
-        let path = "wkcn/TinyCLIP-ViT-8M-16-Text-3M-YFCC15M/resolve/main/model.safetensors";
+        let model = published::by_id("vit-b-32-laion").unwrap();
+        let path = "laion/CLIP-ViT-B-32-laion2B-s34B-b79K/resolve/main/model.safetensors";
         let mirror = address_of(model, Some("https://mirror.example/hf/")).unwrap();
         assert_eq!(mirror, format!("https://mirror.example/hf/{path}"));
         assert!(address_of(model, Some("http://mirror.example")).is_err());

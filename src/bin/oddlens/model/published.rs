@@ -5,8 +5,8 @@
 pub enum Place {
     /// At an address of its own.
     Address(&'static str),
-    /// In a repository of the Hugging Face hub, with the configuration beside it.
-    Hub { repository: &'static str, file: &'static str },
+    /// In a repository of the Hugging Face hub, with the configuration beside it: as it was at a commit, or is at a branch.
+    Hub { repository: &'static str, revision: &'static str, file: &'static str },
 }
 
 /// A model that can be fetched by name.
@@ -39,7 +39,11 @@ pub const PUBLISHED: &[Published] = &[
     Published {
         id: "vit-b-32-laion",
         name: "OpenCLIP ViT-B/32, LAION-2B",
-        place: Place::Hub { repository: "laion/CLIP-ViT-B-32-laion2B-s34B-b79K", file: "model.safetensors" },
+        place: Place::Hub {
+            repository: "laion/CLIP-ViT-B-32-laion2B-s34B-b79K",
+            revision: "main",
+            file: "model.safetensors",
+        },
         sha256: None,
         can: "Understands free text.",
         cannot: "Sees 224 x 224 pixels in patches of 32: small objects and fine defects are lost; \"without\" and counts are not understood.",
@@ -47,8 +51,13 @@ pub const PUBLISHED: &[Published] = &[
     Published {
         id: "tinyclip-8m",
         name: "TinyCLIP ViT-8M/16, Text-3M",
-        place: Place::Hub { repository: "wkcn/TinyCLIP-ViT-8M-16-Text-3M-YFCC15M", file: "model.safetensors" },
-        sha256: None,
+        // revision and checksum: as the page's manifest has them
+        place: Place::Hub {
+            repository: "wkcn/TinyCLIP-ViT-8M-16-Text-3M-YFCC15M",
+            revision: "a2a8c6eaa2549ad66eb7c31b85022bf58273a26c",
+            file: "model.safetensors",
+        },
+        sha256: Some("9339ee3d736344d0ddcaa6c03edc9f89688f08caaea5401220885233da726fcc"),
         can: "Understands free text, in a seventh of ViT-B/32's size.",
         cannot: "Knows fewer things than larger models, and loses small objects and fine defects: it sees 224 x 224 pixels.",
     },
@@ -89,5 +98,16 @@ mod tests {
             }
         }
         assert!(by_id("vit").is_none());
+    }
+
+    /// Page and command line fetch the same file under the same name.
+    #[test]
+    fn the_manifest_pins_the_same() {
+        let (model, manifest) = (by_id("tinyclip-8m").unwrap(), oddlens::weights::manifest::embedded::manifest());
+        let entry = manifest.entry(Some(model.id)).unwrap();
+        assert_eq!(model.sha256, Some(entry.sha256.as_str()));
+        let Place::Hub { repository, revision, file } = model.place else { panic!("{model:?}") };
+        let path = format!("/{repository}/resolve/{revision}/{file}");
+        assert!(entry.address.as_ref().unwrap().ends_with(&path), "{path}");
     }
 }
