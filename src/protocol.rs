@@ -42,7 +42,7 @@ pub enum Request {
     /// Answered by [`Event::Manifest`], [`Event::Loading`] (several) and [`Event::Ready`] or [`Event::LoadFailed`].
     Load { job: JobId, model: Option<String>, from_afar: bool },
     /// Load the model file that goes beside this message, convert it where it is not ours, and keep it for later visits. `beside`
-    /// names the attachments: files that complete it (`config.json`, `merges.txt`). Answered as [`Request::Load`].
+    /// names the attachments: files that complete it (`config.json`, `open_clip_config.json`, `merges.txt`). Answered as [`Request::Load`].
     LoadFile { job: JobId, name: String, beside: Vec<String> },
     /// Fetch a model from an address of the person's, convert it where it is not ours, and keep it for later visits. Answered as
     /// [`Request::Load`].

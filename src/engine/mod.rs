@@ -112,7 +112,10 @@ impl Engine {
                 self.model = (info.entry.name.clone(), info.entry.sha256.clone());
                 emit(Event::Ready { job, model: info }.into());
             }
-            Err(e) => emit(Event::LoadFailed { job, message: e.to_string(), why: NotLoaded::Failed }.into()),
+            Err(e) => {
+                let message = format!("{}: {e}", entry.name);
+                emit(Event::LoadFailed { job, message, why: NotLoaded::Failed }.into());
+            }
         }
     }
 

@@ -25,8 +25,8 @@ pub struct Case {
     pub heads: [usize; 2],
     /// "quick-gelu" or "gelu".
     pub activation: String,
-    /// What OpenCLIP's file beside it would hold.
-    open_clip_config: Option<serde_json::Value>,
+    /// What Hugging Face's or OpenCLIP's configuration beside it holds.
+    config: Option<serde_json::Value>,
     pub image_embeddings: Vec<Vec<f32>>,
     pub text_embeddings: Vec<Vec<f32>>,
 }
@@ -73,7 +73,7 @@ impl Case {
         // nothing in OpenAI's weights themselves tells their activation, unless they come in OpenAI's archive
         let untold = self.file == "openai-f16.safetensors" || self.file == "open-clip-f32.pt";
         Sidecars {
-            config: self.open_clip_config.as_ref().map(|config| config.to_string()),
+            config: self.config.as_ref().map(|config| config.to_string()),
             merges: Some(merges()),
             token_ids: Some(ids),
             activation: untold.then(|| self.activation()),

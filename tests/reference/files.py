@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes files/*.gz and files.json: one small CLIP in each form in which people have CLIPs, and what it answers.
 
-Every file is written by the public tool that writes such files: open_clip with safetensors and torch.save, torch.jit, gguf-py with the
+Every file is written by the public tool that writes such files: transformers, open_clip with safetensors, torch.save, torch.jit, gguf-py with the
 names, keys and squeezes of clip.cpp's `models/convert_hf_to_gguf.py` (57f00e2) and gguf-py's own quantizer in place of its `quantize.c`.
 Weights are drawn with a seed on a coarse grid, small whole multiples of a power of two: exact in f16 and bf16, and gzip makes 3 bits
 of each. Expected embeddings come from open_clip or transformers in float64, those of quantized files from the dequantized weights.
@@ -139,8 +139,8 @@ def open_clip_cases():
         else:
             out.write(open_ai_archive(net, cfg))
         more = {} if quick or name == "open-clip-f32.pt" else {
-            "open_clip_config": {"model_cfg": cfg, "preprocess_cfg": {"mean": list(open_clip.OPENAI_DATASET_MEAN),
-                                                                      "std": list(open_clip.OPENAI_DATASET_STD)}}}
+            "config": {"model_cfg": cfg, "preprocess_cfg": {"mean": list(open_clip.OPENAI_DATASET_MEAN),
+                                                            "std": list(open_clip.OPENAI_DATASET_STD)}}}
         put(name, out.getvalue(), answers, 24, 90, lengths, heads=[128 // heads[0], heads[1]],
             activation="quick-gelu" if quick else "gelu", **more)
 
@@ -156,67 +156,74 @@ def clip_cpp_name(name):
     return name
 
 
-def clip_cpp_file(net, cfg, act, kind):
-    """The file, and the model as it is after rounding."""
+def clip_cpp_file(path, net, cfg, act, kind, tokens, spread=0.25):
+    """Writes the file, and leaves the model as it is after rounding."""
     vision, words = cfg["vision_config"], cfg["text_config"]
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "clip.gguf"
-        out = gguf.GGUFWriter(path, "clip")
-        out.add_bool("clip.has_text_encoder", True)
-        out.add_bool("clip.has_vision_encoder", True)
-        out.add_file_type({"f32": 0, "f16": 1, "q4_0": 2, "q4_1": 3, "q8_0": 7, "q5_0": 8, "q5_1": 9}[kind])
-        out.add_name("small random CLIP")
-        out.add_description("two-tower CLIP model")
-        for side, c in [("text", words), ("vision", vision)]:
-            if side == "text":
-                out.add_uint32("clip.text.context_length", c["max_position_embeddings"])
-            else:
-                out.add_uint32("clip.vision.image_size", c["image_size"])
-                out.add_uint32("clip.vision.patch_size", c["patch_size"])
-            out.add_uint32(f"clip.{side}.embedding_length", c["hidden_size"])
-            out.add_uint32(f"clip.{side}.feed_forward_length", c["intermediate_size"])
-            out.add_uint32(f"clip.{side}.projection_dim", cfg["projection_dim"])
-            out.add_uint32(f"clip.{side}.attention.head_count", c["num_attention_heads"])
-            out.add_float32(f"clip.{side}.attention.layer_norm_epsilon", c["layer_norm_eps"])
-            out.add_uint32(f"clip.{side}.block_count", c["num_hidden_layers"])
-            if side == "text":
-                # a whole vocabulary has 49,408
-                out.add_token_list([f"token{i}</w>" for i in range(c["vocab_size"])])
-        out.add_array("clip.vision.image_mean", list(open_clip.OPENAI_DATASET_MEAN))
-        out.add_array("clip.vision.image_std", list(open_clip.OPENAI_DATASET_STD))
-        out.add_bool("clip.use_gelu", act == "gelu")
-        if kind not in ("f32", "f16"):
-            out.add_quantization_version(gguf.GGML_QUANT_VERSION)
-        for name, p in net.state_dict().items():
-            if name == "logit_scale" or name.endswith("position_ids"):
-                continue
-            data = p.squeeze().numpy().astype(np.float32)
-            matrix = name.endswith(".weight") and data.ndim == 2
-            if data.ndim == 4 or (matrix and kind == "f16"):
-                data = data.astype(np.float16)
-            elif matrix and kind != "f32":
-                of = gguf.GGMLQuantizationType[kind.upper()]
-                # off the grid, so that a block's scale is not a whole one
-                data = gguf.quants.quantize(data * np.linspace(0.75, 1.25, data.size, dtype=np.float32).reshape(data.shape), of)
-                with torch.no_grad():
-                    p.copy_(torch.from_numpy(gguf.quants.dequantize(data, of)).double())
-                out.add_tensor(clip_cpp_name(name), data, raw_dtype=of)
-                continue
-            out.add_tensor(clip_cpp_name(name), data)
-        out.write_header_to_file()
-        out.write_kv_data_to_file()
-        out.write_tensors_to_file()
-        out.close()
-        data = bytearray(path.read_bytes())
+    out = gguf.GGUFWriter(path, "clip")
+    out.add_bool("clip.has_text_encoder", True)
+    out.add_bool("clip.has_vision_encoder", True)
+    out.add_file_type({"f32": 0, "f16": 1, "q4_0": 2, "q4_1": 3, "q8_0": 7, "q5_0": 8, "q5_1": 9}[kind])
+    out.add_name("small random CLIP")
+    out.add_description("two-tower CLIP model")
+    for side, c in [("text", words), ("vision", vision)]:
+        if side == "text":
+            out.add_uint32("clip.text.context_length", c["max_position_embeddings"])
+        else:
+            out.add_uint32("clip.vision.image_size", c["image_size"])
+            out.add_uint32("clip.vision.patch_size", c["patch_size"])
+        out.add_uint32(f"clip.{side}.embedding_length", c["hidden_size"])
+        out.add_uint32(f"clip.{side}.feed_forward_length", c["intermediate_size"])
+        out.add_uint32(f"clip.{side}.projection_dim", cfg["projection_dim"])
+        out.add_uint32(f"clip.{side}.attention.head_count", c["num_attention_heads"])
+        out.add_float32(f"clip.{side}.attention.layer_norm_epsilon", c["layer_norm_eps"])
+        out.add_uint32(f"clip.{side}.block_count", c["num_hidden_layers"])
+        if side == "text":
+            out.add_token_list(tokens)
+    out.add_array("clip.vision.image_mean", list(open_clip.OPENAI_DATASET_MEAN))
+    out.add_array("clip.vision.image_std", list(open_clip.OPENAI_DATASET_STD))
+    out.add_bool("clip.use_gelu", act == "gelu")
+    if kind not in ("f32", "f16"):
+        out.add_quantization_version(gguf.GGML_QUANT_VERSION)
+    for name, p in net.state_dict().items():
+        if name == "logit_scale" or name.endswith("position_ids"):
+            continue
+        data = stored = p.squeeze().numpy().astype(np.float32)
+        of = None
+        matrix = name.endswith(".weight") and data.ndim == 2
+        if data.ndim == 4 or (matrix and kind == "f16"):
+            data = stored = data.astype(np.float16)
+        elif matrix and kind != "f32":
+            of = gguf.GGMLQuantizationType[kind.upper()]
+            # off the grid, so that a block's scale is not a whole one
+            data = data * np.linspace(1 - spread, 1 + spread, data.size, dtype=np.float32).reshape(data.shape)
+            data = gguf.quants.quantize(data, of)
+            stored = gguf.quants.dequantize(data, of)
+        with torch.no_grad():
+            p.copy_(torch.from_numpy(stored).double().reshape(p.shape))
+        out.add_tensor(clip_cpp_name(name), data, raw_dtype=of)
+    out.write_header_to_file()
+    out.write_kv_data_to_file()
+    out.write_tensors_to_file()
+    out.close()
     if kind in ("q4_0", "f16"):
         # version 3 differs from 2, which clip.cpp writes, in that it may be big-endian
-        data[4:8] = (2).to_bytes(4, "little")
-    return bytes(data)
+        with open(path, "r+b") as file:
+            file.seek(4)
+            file.write((2).to_bytes(4, "little"))
 
-def clip_cpp_model(cfg):
+
+def small_clip_cpp_file(net, cfg, act, kind):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "clip.gguf"
+        # a whole vocabulary has 49,408
+        clip_cpp_file(path, net, cfg, act, kind, [f"token{i}</w>" for i in range(cfg["text_config"]["vocab_size"])])
+        return path.read_bytes()
+
+
+def hugging_face_model(cfg, seed):
     cfg_run = json.loads(json.dumps(cfg))
     cfg_run["attn_implementation"] = "eager"
-    net = fill(CLIPModel(CLIPConfig.from_dict(cfg_run)), SEED + 1)
+    net = fill(CLIPModel(CLIPConfig.from_dict(cfg_run)), seed)
     net.set_attn_implementation("eager")
     return net
 
@@ -226,12 +233,42 @@ def clip_cpp_cases():
     for kind, act in [("f32", "quick_gelu"), ("f16", "gelu"), ("q4_0", "gelu"), ("q4_1", "quick_gelu"), ("q5_0", "quick_gelu"),
                       ("q5_1", "quick_gelu"), ("q8_0", "quick_gelu")]:
         cfg = config(32, (24, 8, 64, 96, 2, 2), (60, 12, 32, 64, 2, 4), act)
-        net = clip_cpp_model(cfg)
-        data = clip_cpp_file(net, cfg, act, kind)
+        net = hugging_face_model(cfg, SEED + 1)
+        data = small_clip_cpp_file(net, cfg, act, kind)
         pixels, ids = inputs(cfg["vision_config"], (60, 12), lengths, 59)
         answers = net(input_ids=ids, pixel_values=pixels)
         put(f"clip-cpp-{kind}.gguf", data, (answers.image_embeds, answers.text_embeds), 24, 60, lengths, heads=[2, 4],
             activation=act.replace("_", "-"))
+
+
+# ------------------------------------------------------------------------------------------------------- Hugging Face's names
+def hugging_face_files(net, dtype, form):
+    """What transformers writes: the weights, and config.json."""
+    with tempfile.TemporaryDirectory() as folder:
+        net.to(dtype).save_pretrained(folder)
+        name = "model.safetensors"
+        if form == "torch.save":
+            # as transformers itself did until version 5
+            name = "pytorch_model.bin"
+            torch.save(net.state_dict(), Path(folder) / name)
+        return (Path(folder) / name).read_bytes(), json.loads((Path(folder) / "config.json").read_text())
+
+
+def hugging_face_cases():
+    lengths = [3, 8, 12]
+    for name, act, dtype, form in [
+        ("hugging-face-f32.safetensors", "quick_gelu", torch.float32, "safetensors"),
+        ("hugging-face-f16.safetensors", "gelu", torch.float16, "safetensors"),
+        ("hugging-face-bf16.safetensors", "quick_gelu", torch.bfloat16, "safetensors"),
+        ("hugging-face-f32.bin", "quick_gelu", torch.float32, "torch.save"),
+    ]:
+        cfg = config(32, (24, 8, 64, 96, 2, 2), (60, 12, 32, 64, 2, 4), act)
+        net = hugging_face_model(cfg, SEED + 3)
+        pixels, ids = inputs(cfg["vision_config"], (60, 12), lengths, 59)
+        answers = net(input_ids=ids, pixel_values=pixels)
+        data, written = hugging_face_files(net, dtype, form)
+        put(name, data, (answers.image_embeds, answers.text_embeds), 24, 60, lengths, heads=[2, 4], activation=act.replace("_", "-"),
+            config=written)
 
 
 def tiny_files():
@@ -250,7 +287,7 @@ def tiny_files():
         ("tiny-open-clip.safetensors", save_safetensors({k: v.contiguous() for k, v in state.items()})),
         ("tiny-open-clip.pt", kept.getvalue()),
         ("tiny-openai-jit.pt", open_ai_archive(net, cfg)),
-        ("tiny-clip-cpp-q5_1.gguf", clip_cpp_file(clip_cpp_model(hf), hf, "quick_gelu", "q5_1")),
+        ("tiny-clip-cpp-q5_1.gguf", small_clip_cpp_file(hugging_face_model(hf, SEED + 1), hf, "quick_gelu", "q5_1")),
     ]:
         (HERE / "files" / f"{name}.gz").write_bytes(gzip.compress(data, 9, mtime=0))
         print(name, len(data), "bytes")
@@ -260,6 +297,7 @@ def main():
     torch.set_grad_enabled(False)
     open_clip_cases()
     clip_cpp_cases()
+    hugging_face_cases()
     tiny_files()
     made_with = (f"tests/reference/files.py, torch {torch.__version__.split('+')[0]}, open_clip {open_clip.__version__}, "
                  f"gguf {importlib.metadata.version('gguf')}, float64")

@@ -205,7 +205,7 @@ pub fn ModelPanel(props: &ModelPanelProps) -> Html {
                     <input type="file" class="visually-hidden" data-testid="pick-model" aria-label="Load a model from a file"
                         multiple={true} onchange={pick} />
                 </label>
-                <span class="near">{"A CLIP as safetensors (with its config.json), GGUF or PyTorch archive; or drop it anywhere. It stays in this browser."}</span>
+                <span class="near">{"A CLIP as safetensors (with the configuration beside it), GGUF or PyTorch archive; or drop it anywhere. It stays in this browser."}</span>
             </div>
             <form class="steps" onsubmit={fetch}>
                 <label>{"From an address "}

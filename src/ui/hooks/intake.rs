@@ -35,7 +35,7 @@ fn path_of(file: &File) -> String {
 /// Endings of model files.
 const MODELS: [&str; 5] = [".gguf", ".safetensors", ".pt", ".pth", ".bin"];
 /// Files that complete a model.
-const BESIDE: [&str; 2] = ["config.json", "merges.txt"];
+const BESIDE: [&str; 3] = ["config.json", "open_clip_config.json", "merges.txt"];
 
 /// Takes a model out of the files, with what completes it: it is loaded, and not scored.
 pub fn take_model(session: &Session, files: &mut Vec<(String, File)>) {
