@@ -53,7 +53,7 @@ pub struct ModelFile<'a> {
     pub file: Box<dyn Source>,
     /// What [`Engine::new_texts`] gave of this very file before; where it cannot be used, texts are embedded anew.
     pub texts: Option<&'a [u8]>,
-    /// The pictures of [`self_test::SAMPLES`], where the model shall prove that it is one before it is used.
+    /// Where the model shall prove that it is one before it is used: the pictures of [`self_test::SAMPLES`], or none where they cannot be had.
     pub samples: Option<&'a [Vec<u8>]>,
 }
 
@@ -96,8 +96,9 @@ impl Engine {
     pub fn load(&mut self, job: JobId, entry: ModelEntry, file: ModelFile<'_>, started: f64, emit: Emit<'_>) {
         match OnDemand::open(file.file, self.clock) {
             Ok(model) => {
-                if let Some(message) = file.samples.and_then(|samples| doubt(&model, samples)) {
-                    return emit(Event::LoadFailed { job, message, why: NotLoaded::Doubtful }.into());
+                if let Err((message, why)) = file.samples.map_or(Ok(()), |samples| prove(&model, samples)) {
+                    let message = format!("{}: {message}", entry.name);
+                    return emit(Event::LoadFailed { job, message, why }.into());
                 }
                 let table = file.texts.and_then(|bytes| Checkpoint::read(bytes.to_vec()).ok());
                 if let Some(table) = table.and_then(|file| TextTable::of(&file, model.embed_dim()).ok()) {
@@ -389,10 +390,13 @@ fn refuse(job: JobId, asked: Result<(), String>, emit: Emit<'_>) {
     }
 }
 
-/// Why a model should not be believed in.
-fn doubt(model: &OnDemand, samples: &[Vec<u8>]) -> Option<String> {
-    let answers = self_test::Answers::all(model, samples);
-    answers.and_then(|answers| answers.recognition().check()).err()
+/// Has a model answer before it is believed in: both towers have to work, and it has to recognise the samples, where there are some.
+fn prove(model: &OnDemand, samples: &[Vec<u8>]) -> Result<(), (String, NotLoaded)> {
+    let answers = self_test::Answers::all(model, samples).map_err(|message| (message, NotLoaded::Failed))?;
+    if samples.is_empty() {
+        return Ok(());
+    }
+    answers.recognition().check().map_err(|message| (message, NotLoaded::Doubtful))
 }
 
 /// What people are told about a model.

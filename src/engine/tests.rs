@@ -194,6 +194,76 @@ fn bad_pictures_are_named_and_the_session_goes_on() {
     assert!(value(&score_square(&mut engine, 4, [255, 0, 0]).message) < 0.01);
 }
 
+/// A model proves itself when it is asked to: what chance would say is doubtful, a broken tower is a failure, and both are refused.
+#[test]
+fn a_model_proves_itself() {
+    use crate::weights::gguf::{OutTensor, write};
+
+    let mini: &[u8] = include_bytes!("../../weights/mini.gguf");
+    let samples: Vec<Vec<u8>> = ["orange-on-wood", "golf-ball", "school-bus", "sunglasses", "obelisk", "teapot"]
+        .iter()
+        .map(|name| {
+            let path = format!("{}/www/samples/{name}.jpg", env!("CARGO_MANIFEST_DIR"));
+            std::fs::read(path).expect("a sample")
+        })
+        .collect();
+    let file = Checkpoint::read(mini).expect("the embedded model");
+    // the same with one tensor changed
+    let changed = |name: &str, change: fn(&mut OutTensor)| {
+        let tensors: Vec<OutTensor> = file
+            .tensors()
+            .iter()
+            .map(|(tensor, info)| {
+                let bytes = file.source().read(info.range.clone()).expect("bytes").into_owned();
+                let mut out = OutTensor { name: tensor.clone(), shape: info.shape.clone(), dtype: info.dtype, bytes };
+                if tensor == name {
+                    change(&mut out);
+                }
+                out
+            })
+            .collect();
+        write(&file.metadata, &tensors)
+    };
+    let load = |bytes: Vec<u8>, samples: Option<&[Vec<u8>]>| {
+        let mut engine = Engine::new(|| 0.0);
+        let mut events = Vec::new();
+        // as from a browser's store: not in memory
+        let source = crate::weights::source::Seekable::new(std::io::Cursor::new(bytes)).expect("a length");
+        let file = ModelFile { samples, ..ModelFile::alone(source) };
+        engine.load(JobId(1), entry(), file, 0.0, &mut |e| events.push(e.message));
+        events.remove(0)
+    };
+    let whole = |samples| load(mini.to_vec(), samples);
+    assert!(matches!(whole(Some(&samples)), Event::Ready { .. }));
+    assert!(matches!(whole(Some(&[])), Event::Ready { .. }));
+    assert!(matches!(whole(None), Event::Ready { .. }));
+
+    // an image tower that sees nothing
+    let blind = changed("visual_projection.weight", |tensor| {
+        // whole rows: each number of an embedding in another's place
+        let half = tensor.bytes.len() / 2;
+        tensor.bytes.rotate_left(half);
+    });
+    let told = load(blind.clone(), Some(&samples));
+    assert!(
+        matches!(&told, Event::LoadFailed { why: NotLoaded::Doubtful, message, .. } if message.starts_with("x: self-test")),
+        "{told:?}"
+    );
+    assert!(matches!(load(blind, None), Event::Ready { .. }), "believed in where it was not asked to");
+    // a text tower that cannot be read is found before anybody types a text
+    let torn = changed("text_model.encoder.layers.1.mlp.fc1.bias", |tensor| {
+        tensor.shape = vec![tensor.shape[0] - 1];
+        tensor.bytes.truncate(4 * tensor.shape[0]);
+    });
+    for samples in [&samples[..], &[]] {
+        let told = load(torn.clone(), Some(samples));
+        assert!(
+            matches!(&told, Event::LoadFailed { why: NotLoaded::Failed, message, .. } if message.contains("fc1.bias")),
+            "{told:?}"
+        );
+    }
+}
+
 #[test]
 fn doubtful_texts_are_noted() {
     let mut engine = engine();
@@ -219,10 +289,8 @@ fn several_templates_are_averaged() {
     assert!(between.is_finite());
 }
 
-#[test]
-fn a_file_that_is_no_model_is_refused_and_the_old_model_stays() {
-    let mut engine = engine_with_red();
-    let entry = ModelEntry {
+fn entry() -> ModelEntry {
+    ModelEntry {
         id: "x".into(),
         name: "x".into(),
         file: "x.gguf".into(),
@@ -237,9 +305,14 @@ fn a_file_that_is_no_model_is_refused_and_the_old_model_stays() {
         memory_bytes: 0,
         kept: false,
         partial: 0,
-    };
+    }
+}
+
+#[test]
+fn a_file_that_is_no_model_is_refused_and_the_old_model_stays() {
+    let mut engine = engine_with_red();
     let mut events = Vec::new();
-    engine.load(JobId(9), entry, ModelFile::alone(b"<html>not found</html>".to_vec()), 0.0, &mut |e| events.push(e));
+    engine.load(JobId(9), entry(), ModelFile::alone(b"<html>not found</html>".to_vec()), 0.0, &mut |e| events.push(e));
     assert!(
         matches!(&events[0].message, Event::LoadFailed { message, .. } if message.starts_with("x: ") && message.contains("web page")),
         "{events:?}"

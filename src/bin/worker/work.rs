@@ -483,7 +483,7 @@ impl Worker {
         let own = prepared.map_err(|why| format!("{name}: {why}"))?;
         let entry = listed.unwrap_or_else(|| own_file::unknown(&own.sha256, &name));
         let samples = samples().await;
-        self.use_own(loading, entry, own, samples.as_deref()).await
+        self.use_own(loading, entry, own, Some(&samples)).await
     }
 
     /// Loads the model that was refused last.
@@ -617,10 +617,13 @@ impl Worker {
 }
 
 /// The pictures by which a model proves that it is one; none where they cannot be had, as without a network on a first visit.
-async fn samples() -> Option<Vec<Vec<u8>>> {
+async fn samples() -> Vec<Vec<u8>> {
     let mut samples = Vec::new();
     for (_, file) in SAMPLES {
-        samples.push(fetch::small_file(&format!("samples/{file}")).await.ok()?);
+        match fetch::small_file(&format!("samples/{file}")).await {
+            Ok(bytes) => samples.push(bytes),
+            Err(_) => return Vec::new(),
+        }
     }
-    Some(samples)
+    samples
 }
