@@ -25,8 +25,10 @@ const HEAD: usize = 16;
 
 /// The whole file.
 pub enum Held {
-    /// A file: one that a person picked, or in this browser's store under the name of a partial file, with its SHA-256.
-    Stored(File, Option<String>),
+    /// One that a person picked.
+    Picked(File),
+    /// In this browser's store: its name there, and its SHA-256.
+    Stored(String, String),
     /// Where there is no store, or no room in it.
     Memory(Vec<u8>),
 }
@@ -197,9 +199,7 @@ pub async fn file(
         if is_kept { format!("{len}{of} bytes are kept: load it again to go on from there.") } else { String::new() };
     match (outcome, held) {
         (Ok(_), Some(bytes)) => Ok(Held::Memory(bytes)),
-        (Ok(sha256), None) => {
-            store::file(&name).await.map(|file| Held::Stored(file, Some(sha256))).map_err(Ended::Failed)
-        }
+        (Ok(sha256), None) => store::file(&name).await.map(|_| Held::Stored(name, sha256)).map_err(Ended::Failed),
         (Err(Trouble::Cut(_)), _) if signal.is_some_and(AbortSignal::aborted) => Err(Ended::Paused(match is_kept {
             true => format!("paused: {kept}"),
             false => "stopped, with nothing of it kept".into(),
@@ -287,6 +287,8 @@ impl Download<'_> {
             match self.go().await {
                 Ok(()) => break,
                 Err(Trouble::Cut(why)) => {
+                    // what came last may not have been told yet
+                    self.tell(true);
                     in_vain = if self.sink.len() > before { 1 } else { in_vain + 1 };
                     if in_vain > 1 || self.paused() {
                         return Err(Trouble::Cut(why));

@@ -144,6 +144,9 @@ const YOUNG_MILLIS: f64 = 3_600_000.0;
 pub struct Incoming {
     name: String,
     file: Partial,
+    /// What is written goes through here: browsers write nothing from memory that threads share, and a copy for each piece would wait
+    /// for the browser's collector.
+    portion: Uint8Array,
 }
 
 impl Incoming {
@@ -154,7 +157,7 @@ impl Incoming {
     pub async fn begin() -> Result<Self, String> {
         let name = format!("{INCOMING}{}-{}.gguf", js_sys::Date::now(), (js_sys::Math::random() * 1e9) as u32);
         let file = Partial::open(&name).await?;
-        Ok(Self { name, file })
+        Ok(Self { name, file, portion: Uint8Array::new_with_length(0) })
     }
 
     /// Its name in the store.
@@ -167,8 +170,15 @@ impl Incoming {
     /// # Errors
     /// When there is no room.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), String> {
-        // copies: browsers write nothing from memory that threads share
-        bytes.chunks(PORTION).try_for_each(|portion| self.file.append(&Uint8Array::from(portion)))
+        for bytes in bytes.chunks(PORTION) {
+            if (self.portion.length() as usize) < bytes.len() {
+                self.portion = Uint8Array::new_with_length(bytes.len() as u32);
+            }
+            let portion = self.portion.subarray(0, bytes.len() as u32);
+            portion.copy_from(bytes);
+            self.file.append(&portion)?;
+        }
+        Ok(())
     }
 
     /// Ends it, to be read and, with [`keep`], to be kept.
@@ -176,7 +186,7 @@ impl Incoming {
     /// # Errors
     /// When it cannot be ended; nothing is left of it then.
     pub async fn whole(self) -> Result<BlobSource, String> {
-        let Self { name, file: written } = self;
+        let Self { name, file: written, .. } = self;
         let flushed = written.flush();
         drop(written);
         let whole = match flushed {

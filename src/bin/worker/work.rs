@@ -432,7 +432,7 @@ impl Worker {
         let text = |buffer| String::from_utf8_lossy(&Uint8Array::new(buffer).to_vec()).into_owned();
         let beside = beside.into_iter().map(|(name, buffer)| (name, text(buffer))).collect();
         let origin = Origin { name, listed: None, beside };
-        if let Err(message) = self.take(&loading, Held::Stored(file, None), origin).await {
+        if let Err(message) = self.take(&loading, Held::Picked(file), origin).await {
             loading.failed(message, NotLoaded::Failed);
         }
     }
@@ -447,7 +447,8 @@ impl Worker {
         let prepared = async {
             let (source, downloaded): (Box<dyn Source>, _) = match held {
                 Held::Memory(bytes) => (Box::new(bytes), None),
-                Held::Stored(file, sha256) => (Box::new(BlobSource::new(file.into())?), sha256),
+                Held::Picked(file) => (Box::new(BlobSource::new(file.into())?), None),
+                Held::Stored(name, sha256) => (Box::new(store::source(&name).await?), Some(sha256)),
             };
             let total = source.size();
             let mut progress = |share: f64| {
