@@ -32,7 +32,6 @@ impl OnDemand {
         let clip = Clip::for_pictures(&checkpoint, &Sidecars::default(), clock)?;
         let held = checkpoint.source().is_in_memory();
         let tower = held.then(|| clip.text_tower(&checkpoint)).transpose()?;
-        checkpoint.source().rest();
         let learned = RefCell::new(TextTable::empty(clip.embed_dim()));
         Ok(Self { clip, file: (!held).then_some(checkpoint), tower: RefCell::new(tower), learned })
     }
@@ -50,6 +49,13 @@ impl OnDemand {
             None => self.file.as_ref().map_or(0, |file| file.bytes_under("text_")) as usize,
         };
         self.clip.memory_bytes() + tower
+    }
+
+    /// Nothing will be read from the file for a while.
+    pub fn rest(&self) {
+        if let Some(file) = &self.file {
+            file.source().rest();
+        }
     }
 
     /// Whether the text tower is in memory.
@@ -89,7 +95,6 @@ impl OnDemand {
             (Some(tower), _) => tower,
             (none, Some(file)) => {
                 let read = self.clip.text_tower(file)?;
-                file.source().rest();
                 none.insert(read)
             }
             (None, None) => return Err(ClipError::NoTextTower),

@@ -96,7 +96,9 @@ impl Engine {
     pub fn load(&mut self, job: JobId, entry: ModelEntry, file: ModelFile<'_>, started: f64, emit: Emit<'_>) {
         match OnDemand::open(file.file, self.clock) {
             Ok(model) => {
-                if let Err((message, why)) = file.samples.map_or(Ok(()), |samples| prove(&model, samples)) {
+                let proof = file.samples.map_or(Ok(()), |samples| prove(&model, samples));
+                model.rest();
+                if let Err((message, why)) = proof {
                     let message = format!("{}: {message}", entry.name);
                     return emit(Event::LoadFailed { job, message, why }.into());
                 }
@@ -314,9 +316,18 @@ impl Engine {
         self.in_force.as_ref().ok_or_else(|| Failure::new(Stage::Score, NOTHING_NORMAL))
     }
 
+    /// Whether a setup may have to read the text tower.
+    pub fn may_read(&self) -> bool {
+        self.loaded.as_ref().is_some_and(|model| !model.has_text_tower())
+    }
+
     fn set_up(&mut self, job: JobId, setup: &crate::protocol::Setup, emit: Emit<'_>) {
         let started = (self.clock)();
-        let prepared = match self.encoder().and_then(|encoder| Prepared::new(encoder, setup)) {
+        let prepared = self.encoder().and_then(|encoder| Prepared::new(encoder, setup));
+        if let Some(model) = &self.loaded {
+            model.rest();
+        }
+        let prepared = match prepared {
             Ok(prepared) => prepared,
             Err(failure) => return emit(Event::SetupFailed { job, message: failure.message }.into()),
         };

@@ -115,6 +115,11 @@ impl<S: Source> Blocks<S> {
     pub fn new(file: S) -> Self {
         Self { file, kept: RefCell::default() }
     }
+
+    /// What is read in blocks.
+    pub fn inner(&self) -> &S {
+        &self.file
+    }
 }
 
 impl<S: Source> Source for Blocks<S> {

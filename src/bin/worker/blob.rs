@@ -35,6 +35,13 @@ impl BlobSource {
     }
 }
 
+impl BlobSource {
+    /// Lets the next readings go through `access`, as in [`BlobSource::with`].
+    pub fn lend(&self, access: FileSystemSyncAccessHandle) {
+        self.0.inner().access.replace(Some(Access::new(access)));
+    }
+}
+
 impl Source for BlobSource {
     fn size(&self) -> u64 {
         self.0.size()

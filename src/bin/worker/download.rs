@@ -12,7 +12,10 @@ use oddlens::weights::{self, manifest::hex};
 use sha2::{Digest, Sha256};
 use wasm_bindgen::JsCast;
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{AbortSignal, File, ReadableStreamDefaultReader, RequestCache, RequestInit, Response, WorkerGlobalScope};
+use web_sys::{
+    AbortSignal, File, ReadableStream, ReadableStreamByobReader, ReadableStreamDefaultReader, RequestCache,
+    RequestInit, Response, WorkerGlobalScope,
+};
 
 use crate::fetch::{self, PROGRESS_MILLIS, Watch};
 use crate::store::{self, Begun, Partial};
@@ -388,15 +391,15 @@ impl Download<'_> {
         }
 
         let stream = response.body().ok_or_else(|| Trouble::Cut("the answer is empty".into()))?;
-        let reader: ReadableStreamDefaultReader = stream.get_reader().unchecked_into();
+        let mut reader = Reader::of(&stream);
         loop {
             let step = JsFuture::from(reader.read()).await.map_err(|e| Trouble::Cut(watch.why(&e)))?;
             watch.heard();
+            let value = Reflect::get(&step, &"value".into()).map_err(|e| Trouble::Fatal(error_text(&e)))?;
             if Reflect::get(&step, &"done".into()).is_ok_and(|done| done.is_truthy()) {
                 break;
             }
-            let chunk = Reflect::get(&step, &"value".into()).map_err(|e| Trouble::Fatal(error_text(&e)))?;
-            let chunk: Uint8Array = chunk.unchecked_into();
+            let chunk: Uint8Array = value.unchecked_into();
             let bytes = chunk.to_vec();
             // a first piece that is shorter tells nothing; the readers look again at the whole
             if self.sink.len() == 0 && bytes.len() >= HEAD {
@@ -408,6 +411,7 @@ impl Download<'_> {
             }
             self.sink.append(&chunk, total(&self.entry)).map_err(Trouble::Fatal)?;
             self.hash.update(&bytes);
+            reader.give_back(&chunk);
             self.tell(false);
         }
         let got = self.sink.len() - start;
@@ -417,6 +421,44 @@ impl Download<'_> {
                 self.pieces[at].bytes = Some(got);
                 Ok(())
             }
+        }
+    }
+}
+
+/// What reads an answer: into one and the same memory, where the browser can (WHATWG Streams, "BYOB"); else each chunk waits for its
+/// collector, and a fast connection fills memory.
+enum Reader {
+    Own(ReadableStreamByobReader, Uint8Array),
+    Browsers(ReadableStreamDefaultReader),
+}
+
+impl Reader {
+    /// Bytes that are read at most at a time.
+    const ROOM: u32 = 1 << 20;
+
+    fn of(stream: &ReadableStream) -> Self {
+        let (function, options) = ("getReader".into(), js_sys::Object::new());
+        let byob = Reflect::set(&options, &"mode".into(), &"byob".into())
+            .and_then(|_| Reflect::get(stream, &function))
+            .and_then(|get| get.unchecked_into::<js_sys::Function>().call1(stream, &options));
+        match byob {
+            Ok(reader) => Self::Own(reader.unchecked_into(), Uint8Array::new_with_length(Self::ROOM)),
+            Err(_) => Self::Browsers(stream.get_reader().unchecked_into()),
+        }
+    }
+
+    /// The next chunk.
+    fn read(&self) -> js_sys::Promise {
+        match self {
+            Self::Own(reader, room) => reader.read_with_array_buffer_view(room),
+            Self::Browsers(reader) => reader.read(),
+        }
+    }
+
+    /// A chunk was read, and its memory can be used again.
+    fn give_back(&mut self, chunk: &Uint8Array) {
+        if let Self::Own(_, room) = self {
+            *room = Uint8Array::new(&chunk.buffer());
         }
     }
 }

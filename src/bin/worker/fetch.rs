@@ -183,7 +183,7 @@ pub async fn small_file(path: &str) -> Result<Vec<u8>, String> {
     Ok(Uint8Array::new(&buffer.map_err(|e| error_text(&e))?).to_vec())
 }
 
-/// The file of a model that lies whole beside the manifest, or in this browser's store.
+/// The file of a model that lies whole beside the manifest. One that is in this browser's store is had from there ([`store::open`]).
 ///
 /// # Errors
 /// One line: what could not be had, and why.
@@ -193,11 +193,6 @@ pub async fn weights(
     now: fn() -> f64,
     progress: &mut dyn FnMut(u64),
 ) -> Result<Box<dyn Source>, String> {
-    if entry.kept {
-        let file = store::open(entry).await?;
-        progress(entry.bytes);
-        return Ok(Box::new(file));
-    }
     // the hash in the address makes a changed file another resource, so that no cache mixes old and new
     let version = entry.sha256.get(..16).unwrap_or_default();
     let path = format!("weights/{}", entry.file);

@@ -362,7 +362,7 @@ pub async fn source(name: &str) -> Result<BlobSource, String> {
 }
 
 /// A file of the store opened for reading: by several tabs at once, where the browser has such a mode.
-async fn reading(name: &str) -> Result<FileSystemSyncAccessHandle, String> {
+pub async fn reading(name: &str) -> Result<FileSystemSyncAccessHandle, String> {
     let handle = handle(&folder().await?, name, false).await?;
     let (function, options) = ("createSyncAccessHandle".into(), js_sys::Object::new());
     let open = js_sys::Reflect::get(&handle, &function).map_err(|e| error_text(&e))?;

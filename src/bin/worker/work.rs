@@ -37,7 +37,7 @@ struct Worker {
     /// The store was looked through for what belongs to nothing.
     swept: Cell<bool>,
     /// The model in use, where it is kept.
-    kept: RefCell<Option<ModelEntry>>,
+    kept: RefCell<Option<(ModelEntry, BlobSource)>>,
     /// A model that was refused because it answers as if by chance: ours already, and in no list.
     doubtful: RefCell<Option<(ModelEntry, OwnFile)>>,
     /// The model in use was told the texts that most people ask for.
@@ -169,6 +169,30 @@ fn lock_of(id: &str) -> String {
     format!("oddlens-model-{id}")
 }
 
+/// A model's file.
+enum Weights {
+    Here(Box<dyn Source>),
+    /// In this browser's store.
+    Stored(BlobSource),
+}
+
+/// The file of a model that lies beside the page, or in this browser's store.
+///
+/// # Errors
+/// One line: what could not be had, and why.
+async fn weights(
+    entry: &ModelEntry,
+    signal: Option<&AbortSignal>,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Weights, String> {
+    if !entry.kept {
+        return Ok(Weights::Here(fetch::weights(entry, signal, now, progress).await?));
+    }
+    let file = store::open(entry).await?;
+    progress(entry.bytes);
+    Ok(Weights::Stored(file))
+}
+
 /// What came of a model's file.
 enum Used {
     /// It is in use, and takes so many bytes.
@@ -259,14 +283,14 @@ impl Worker {
             Ok(entry) => {
                 let total = Some(entry.bytes);
                 let mut progress = |received| tell(Event::Loading { job, received, total }.into());
-                fetch::weights(&entry, signal, now, &mut progress).await.map(|bytes| (entry, bytes))
+                weights(&entry, signal, &mut progress).await.map(|weights| (entry, weights))
             }
             Err(message) => Err(message),
         };
         match fetched {
             Ok(_) if loading.is_over() => loading.failed("cancelled".into(), NotLoaded::Failed),
-            Ok((entry, file)) => {
-                let model_bytes = match self.use_file(&loading, entry, file, None).await {
+            Ok((entry, weights)) => {
+                let model_bytes = match self.use_file(&loading, entry, weights, None).await {
                     Used::Yes(bytes) => bytes,
                     Used::No | Used::Doubtful => 0,
                 };
@@ -281,10 +305,13 @@ impl Worker {
         &self,
         loading: &Loading,
         entry: ModelEntry,
-        file: Box<dyn Source>,
+        weights: Weights,
         samples: Option<&[Vec<u8>]>,
     ) -> Used {
-        let kept = entry.kept.then(|| entry.clone());
+        let (file, kept): (Box<dyn Source>, _) = match weights {
+            Weights::Here(file) => (file, None),
+            Weights::Stored(file) => (Box::new(file.clone()), entry.kept.then(|| (entry.clone(), file))),
+        };
         let texts = if entry.kept { store::texts(&entry).await } else { None };
         let mut used = Used::No;
         let file = ModelFile { file, texts: texts.as_deref(), samples };
@@ -319,7 +346,7 @@ impl Worker {
     /// Keeps what the model has newly learned by heart, beside it; whether there was anything.
     async fn keep_texts(&self) -> bool {
         let kept = self.kept.borrow().clone();
-        let Some(entry) = kept else { return false };
+        let Some((entry, _)) = kept else { return false };
         let Some(bytes) = self.engine.borrow_mut().new_texts() else { return false };
         // another tab may be doing the same
         let _ = store::keep_texts(&entry, &bytes).await;
@@ -512,9 +539,9 @@ impl Worker {
     ) -> Result<(), String> {
         let job = loading.job;
         let put_aside = (entry.clone(), own.clone());
-        let (file, source, kept): (_, Box<dyn Source>, _) = match own.place {
-            Place::Store(file, source) => (file, Box::new(source), Ok(())),
-            Place::Memory(bytes, why) => (String::new(), Box::new(bytes), Err(why)),
+        let (file, weights, kept) = match own.place {
+            Place::Store(file, source) => (file, Weights::Stored(source), Ok(())),
+            Place::Memory(bytes, why) => (String::new(), Weights::Here(Box::new(bytes)), Err(why)),
         };
         let entry = ModelEntry { file, bytes: own.bytes, sha256: own.sha256, kept: true, partial: 0, ..entry };
         let kept = match kept {
@@ -531,7 +558,7 @@ impl Worker {
             // the page has turned to another model
             return Err("cancelled".into());
         }
-        let used = self.use_file(loading, entry.clone(), source, samples).await;
+        let used = self.use_file(loading, entry.clone(), weights, samples).await;
         match (&used, &kept) {
             (Used::Yes(_), Ok(())) => {}
             (Used::Yes(_), Err(why)) => {
@@ -563,10 +590,29 @@ impl Worker {
         let (models, default) = fetch::offer(JobId(0), None, None, &mut |_| {}).await.ok()?;
         let at_hand = || models.iter().filter(|m| !m.is_download());
         let own = at_hand().find(|m| m.id == default).or(at_hand().next())?;
-        fetch::weights(own, None, now, &mut |_| {}).await.ok()
+        Some(match weights(own, None, &mut |_| {}).await.ok()? {
+            Weights::Here(file) => file,
+            Weights::Stored(file) => Box::new(file),
+        })
+    }
+
+    /// Opens the file of the model in use where its text tower may have to be read: the engine cannot wait for that.
+    async fn open_for_texts(&self) {
+        if !self.engine.borrow().may_read() {
+            return;
+        }
+        let kept = self.kept.borrow().clone();
+        if let Some((entry, file)) = kept
+            && let Ok(access) = store::reading(&entry.file).await
+        {
+            file.lend(access);
+        }
     }
 
     async fn ask(&self, request: Request, buffers: Vec<ArrayBuffer>) {
+        if matches!(request, Request::Setup { .. }) {
+            self.open_for_texts().await;
+        }
         let attachments = buffers.iter().map(|b| Uint8Array::new(b).to_vec()).collect();
         let score = match &request {
             Request::Score { job, image, pixels: Pixels::Encoded } => Some((*job, *image)),
