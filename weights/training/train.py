@@ -17,8 +17,8 @@ DATA is what prepare.py wrote. Three stages, each with a budget of minutes or of
           and to half of them a true one is added; p is one less the share of g in the softmax of scale * cos(z, t) over the
           drawn names and g. The last line keeps embeddings near the vectors, so that names without training pictures mean something too. Classes without a
           published vector start from a blend of others and learn a bounded offset.
-  text    The text tower learns to say the vector of a name in many sentences, and the generic vector for sentences that
-          name nothing or something unknown.
+  text    The text tower learns to say the vector of a name in many sentences, and for sentences that name nothing or
+          something unknown the generic vector, turned so that false alarms and misses are balanced (see balanced).
   align   The image tower is tuned for a short time against what the text tower really says.
 
 With --from the towers begin with the weights of a model that was trained before (its config.json and token_ids.json beside
@@ -320,6 +320,7 @@ class Targets(nn.Module):
         self.register_buffer("learned", torch.tensor([c.is_learned for c in classes]))
         self.register_buffer("general_vectors", torch.stack([texts.vector[name] for name in self.general]))
         self.register_buffer("generic", texts.generic.clone())
+        self.register_buffer("shift", torch.zeros(()), persistent=False)
         own_part = lambda v: F.normalize(v - (v @ self.generic)[:, None] * self.generic, dim=-1)
         everything = torch.cat([self.base, self.general_vectors])
         self.register_buffer("likeness", own_part(self.base) @ own_part(everything).T)
@@ -363,10 +364,11 @@ class Targets(nn.Module):
             self.offset[i] = (v @ self.base[i]) * v - self.base[i]
 
     @torch.no_grad()
-    def following(self, classes, general, generic):
-        """Targets that are fixed to these unit vectors."""
+    def following(self, classes, general, generic, shift):
+        """Targets that are fixed to these unit vectors; margins are meant to be larger by `shift` than the losses want."""
         other = copy.deepcopy(self)
-        for buffer, value in ((other.base, classes), (other.general_vectors, general), (other.generic, generic)):
+        values = ((other.base, classes), (other.general_vectors, general), (other.generic, generic), (other.shift, shift))
+        for buffer, value in values:
             buffer.copy_(value)
         other.learned.fill_(False)
         return other
@@ -463,7 +465,7 @@ def image_loss(z, labels, targets, scale, recipe, generator):
     """The loss of the module's first paragraph, and figures to watch."""
     n = len(targets.base)
     cosine = z @ targets().T
-    margin = scale * (cosine - (z @ targets.generic)[:, None])
+    margin = scale * (cosine - (z @ targets.generic)[:, None]) - targets.shift
     own = lambda x: x.gather(1, labels[:, None])
     truth = targets.truth[labels]
     mean_where = lambda x, chosen: (x * chosen).sum() / chosen.sum().clamp_min(1)
@@ -509,14 +511,45 @@ def train_images(run, stage, model, targets, pictures):
 
 
 @torch.no_grad()
+def seen(run, model, pictures):
+    """Unit vectors of the held-out training pictures."""
+    with run.autocast():
+        return torch.cat([model.image(normalise(u)) for u in pictures.held_images.split(256)]).cpu()
+
+
+@torch.no_grad()
 def watch(run, model, targets, pictures):
     """Logs figures of the held-out training pictures."""
-    with run.autocast():
-        z = torch.cat([model.image(normalise(u)) for u in pictures.held_images.split(256)]).cpu()
+    z = seen(run, model, pictures)
     labels, vectors, generic = pictures.held_labels.cpu().numpy(), targets.classes().cpu(), targets.generic.cpu()
     mean = np.nanmean(metrics.one_vs_rest(z, labels, vectors, generic))
     run.log(f"held out: top-1 {metrics.top1(z, labels, vectors):.3f}, one-vs-rest AUROC {mean:.4f}, "
             f"{metrics.calibration(z, labels, vectors, generic)}")
+
+
+@torch.no_grad()
+def balanced(run, model, targets, pictures):
+    """The generic vector that makes false alarms and misses with one normal name equally frequent on the held-out pictures,
+    and by how much it raises the margins. The losses weigh near names more than a user's mixture of pictures does, so that
+    the margins lie too low after the image stage. The vector is turned away from all that the image tower can say, by which
+    its cosine falls nearly alike for every picture, and the order of scores stays as it is."""
+    z, labels = seen(run, model, pictures), pictures.held_labels.cpu()
+    vectors, generic = targets.classes().cpu(), targets.generic.cpu()
+    margin = 100 * (z @ vectors.T - (z @ generic)[:, None])
+    own = F.one_hot(labels, len(vectors)).bool()
+    wrong = targets.truth.cpu()[labels][:, :len(vectors)] < 0
+    normal, odd = margin[own].sort().values, margin[wrong].sort().values
+    # a false alarm is a normal picture whose margin is below -shift, a miss an odd one whose margin is above
+    alarms = torch.searchsorted(normal, normal) / len(normal)
+    misses = 1 - torch.searchsorted(odd, normal) / len(odd)
+    at = (alarms - misses).abs().argmin()
+    shift = -normal[at]
+    directions = torch.linalg.qr(torch.cat([model.visual_projection.weight.detach().cpu(), generic[:, None]], 1)).Q
+    away = torch.randn(len(generic), generator=torch.Generator().manual_seed(run.recipe.seed))
+    away = F.normalize(away - directions @ (directions.T @ away), dim=-1)
+    share = (1 - shift / 100 / (z @ generic).mean()).clamp(0.9, 1)
+    run.log(f"margins rise by {shift:.2f}: false alarms {alarms[at]:.3f}, misses {misses[at]:.3f} on held-out pictures")
+    return share * generic + (1 - share**2).sqrt() * away, shift
 
 
 # -------------------------------------------------------------------------------------------------------- text
@@ -574,12 +607,12 @@ class Prompts:
         return rows, (k if partly else -1), (0.5 if partly else 1.0)
 
 
-def train_text(run, stage, model, spelled, table, class_vectors):
+def train_text(run, stage, model, spelled, table, class_vectors, generic):
     recipe = run.recipe
     prompts = Prompts(run, spelled, table)
     rng = np.random.default_rng(recipe.seed + stage.steps)
     # the generic vector is the last row, so that index -1 means it
-    targets = torch.cat([vectors_of(spelled, run.texts, class_vectors), run.texts.generic[None]]).to(run.device)
+    targets = torch.cat([vectors_of(spelled, run.texts, class_vectors), generic[None]]).to(run.device)
 
     def step(_progress, _generator):
         rows, index, share = (t.to(run.device) for t in prompts.batch(recipe.text_batch, rng))
@@ -599,7 +632,7 @@ def train_text(run, stage, model, spelled, table, class_vectors):
 
 
 @torch.no_grad()
-def spoken_targets(run, model, table, targets):
+def spoken_targets(run, model, table, targets, shift):
     """Targets that are what the text tower says."""
     body = lambda prompt: table.body(run.tokenizer.encode(prompt))
     say = lambda prompts: model.text(table.batch([table.mark(body(p)) for p in prompts]).to(run.device))
@@ -608,7 +641,7 @@ def spoken_targets(run, model, table, targets):
     generic = say([GENERIC_PROMPT])[0]
     run.log(f"text tower against its targets: classes {(classes * targets.classes()).sum(1).mean():.4f}, "
             f"generic {generic @ targets.generic:.4f}")
-    return targets.following(classes, general, generic)
+    return targets.following(classes, general, generic, shift)
 
 
 # ------------------------------------------------------------------------------------------------------ export
@@ -695,11 +728,12 @@ def main(arguments=None):
 
     text_rates = (recipe.text_muon_rate, recipe.text_adam_rate, 0.0)
     stages.append(Stage("text", run, Optimisers(model.text_parameters(), *text_rates), model=model))
-    train_text(run, stages[-1], model, spelled, table, targets.classes().detach().cpu())
+    generic, shift = balanced(run, model, targets, pictures)
+    train_text(run, stages[-1], model, spelled, table, targets.classes().detach().cpu(), generic)
     if args.until == "text":
         return
 
-    spoken = spoken_targets(run, model, table, targets)
+    spoken = spoken_targets(run, model, table, targets, shift)
     stages.append(Stage("align", run, Optimisers(model.image_parameters(), *image_rates), model=model))
     train_images(run, stages[-1], model, spoken, pictures)
     export(run, args.out, model, targets, spelled, table, stages)
