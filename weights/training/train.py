@@ -19,7 +19,8 @@ DATA is what prepare.py wrote. Three stages, each with a budget of minutes or of
           published vector start from a blend of others and learn a bounded offset.
   text    The text tower learns to say the vector of a name in many sentences, and for sentences that name nothing or
           something unknown the generic vector, turned so that false alarms and misses are balanced (see balanced).
-  align   The image tower is tuned for a short time against what the text tower really says.
+  align   The image tower is tuned for a short time against what the text tower really says. At its end false alarms and misses
+          are balanced once more, in the text projection (see settle).
 
 With --from the towers begin with the weights of a model that was trained before (its config.json and token_ids.json beside
 it), and learned vectors with what its text tower says; token rows are told by their ids, so that there may be more names now.
@@ -45,7 +46,7 @@ from torch import nn
 import metrics
 from model import Clip, TrainedModel, clip_config, initialise, normalise, save_weights
 from names import GENERIC, GENERIC_PROMPT, article, clean, fill, load_names, photo_of, plural
-from prepare import BPE, MissingData, existing
+from prepare import BPE, TINY_IMAGENET, MissingData, existing
 from tokenizer import END, START, TokenTable, Tokenizer
 
 STAGES = ("image", "text", "align")
@@ -527,28 +528,34 @@ def watch(run, model, targets, pictures):
             f"{metrics.calibration(z, labels, vectors, generic)}")
 
 
+def balance(run, z, labels, targets, kinds):
+    """By how much margins have to rise, that false alarms and misses with one normal name are equally frequent: on pictures of
+    the first `kinds` classes, by the names of these."""
+    vectors, chosen = targets.classes().cpu()[:kinds], labels < kinds
+    z, labels = z[chosen], labels[chosen]
+    margin = 100 * (z @ vectors.T - (z @ targets.generic.cpu())[:, None])
+    wrong = targets.truth.cpu()[labels][:, :kinds] < 0
+    normal, odd = margin[F.one_hot(labels, kinds).bool()].sort().values, margin[wrong].sort().values
+    # a false alarm is a normal picture whose margin is below -shift, a miss an odd one whose margin is above
+    alarms = torch.searchsorted(normal, normal) / len(normal)
+    misses = 1 - torch.searchsorted(odd, normal) / len(odd)
+    at = (alarms - misses).abs().argmin()
+    run.log(f"margins rise by {-normal[at]:.2f}: false alarms {alarms[at]:.3f}, misses {misses[at]:.3f} on held-out pictures")
+    return -normal[at]
+
+
 @torch.no_grad()
 def balanced(run, model, targets, pictures):
     """The generic vector that makes false alarms and misses with one normal name equally frequent on the held-out pictures,
     and by how much it raises the margins. The losses weigh near names more than a user's mixture of pictures does, so that
     the margins lie too low after the image stage. The vector is turned away from all that the image tower can say, by which
     its cosine falls nearly alike for every picture, and the order of scores stays as it is."""
-    z, labels = seen(run, model, pictures), pictures.held_labels.cpu()
-    vectors, generic = targets.classes().cpu(), targets.generic.cpu()
-    margin = 100 * (z @ vectors.T - (z @ generic)[:, None])
-    own = F.one_hot(labels, len(vectors)).bool()
-    wrong = targets.truth.cpu()[labels][:, :len(vectors)] < 0
-    normal, odd = margin[own].sort().values, margin[wrong].sort().values
-    # a false alarm is a normal picture whose margin is below -shift, a miss an odd one whose margin is above
-    alarms = torch.searchsorted(normal, normal) / len(normal)
-    misses = 1 - torch.searchsorted(odd, normal) / len(odd)
-    at = (alarms - misses).abs().argmin()
-    shift = -normal[at]
+    z, labels, generic = seen(run, model, pictures), pictures.held_labels.cpu(), targets.generic.cpu()
+    shift = balance(run, z, labels, targets, len(targets.base))
     directions = torch.linalg.qr(torch.cat([model.visual_projection.weight.detach().cpu(), generic[:, None]], 1)).Q
     away = torch.randn(len(generic), generator=torch.Generator().manual_seed(run.recipe.seed))
     away = F.normalize(away - directions @ (directions.T @ away), dim=-1)
     share = (1 - shift / 100 / (z @ generic).mean()).clamp(0.9, 1)
-    run.log(f"margins rise by {shift:.2f}: false alarms {alarms[at]:.3f}, misses {misses[at]:.3f} on held-out pictures")
     return share * generic + (1 - share**2).sqrt() * away, shift
 
 
@@ -644,6 +651,36 @@ def spoken_targets(run, model, table, targets, shift):
     return targets.following(classes, general, generic, shift)
 
 
+@torch.no_grad()
+def settle(run, model, table, spoken, pictures):
+    """Balances the finished model by its text projection. That of the generic prompt has a part that no picture's vector has;
+    a longer one lowers all cosines with it, a shorter one raises them, by a nearly equal amount for every picture. Only what
+    the projection makes of the generic prompt is changed: names lie, as well as can be, across the changed direction."""
+    z, labels = seen(run, model, pictures), pictures.held_labels.cpu()
+    shift = balance(run, z, labels, spoken, min(TINY_IMAGENET, len(spoken.base)))
+    rows = lambda prompt: table.mark(table.body(run.tokenizer.encode(prompt)))
+    hidden = lambda prompts: model.text_model(table.batch([rows(p) for p in prompts]).to(run.device))
+    h = hidden([GENERIC_PROMPT])[0]
+    names = hidden([photo_of(c.names[0]) for c in run.names.classes])
+    said = F.linear(h, model.text_projection.weight)
+    length = said.norm()
+    seen_part = torch.linalg.qr(model.visual_projection.weight).Q
+    apart = said / length - seen_part @ (seen_part.T @ (said / length))
+    least = 1 - apart.norm() ** 2  # what remains of the length when the part is gone
+    share = 1 - shift.to(run.device) / 100 / (z @ spoken.generic.cpu()).mean().to(run.device)
+    wanted = (share**-2 - least).clamp_min(0).sqrt()
+    across = names.T @ names / len(names)
+    across += 0.01 * across.diagonal().mean() * torch.eye(len(h), device=h.device)
+    q = torch.linalg.solve(across, h)
+    q /= q @ h
+    model.text_projection.weight += torch.outer((wanted - apart.norm()) * length * F.normalize(apart, dim=-1), q)
+    say = lambda prompts: model.text(table.batch([rows(p) for p in prompts]).to(run.device))
+    after = spoken.following(say([photo_of(c.names[0]) for c in run.names.classes]), spoken.general_vectors,
+                             say([GENERIC_PROMPT])[0], spoken.shift)
+    run.log(f"settled: names keep cosines of {(after.base * spoken.base).sum(1).min():.4f} and more with what they were")
+    watch(run, model, after, pictures)
+
+
 # ------------------------------------------------------------------------------------------------------ export
 def export(run, out, model, targets, spelled, table, stages):
     """Writes the model with what belongs beside it."""
@@ -736,6 +773,7 @@ def main(arguments=None):
     spoken = spoken_targets(run, model, table, targets, shift)
     stages.append(Stage("align", run, Optimisers(model.image_parameters(), *image_rates), model=model))
     train_images(run, stages[-1], model, spoken, pictures)
+    settle(run, model, table, spoken, pictures)
     export(run, args.out, model, targets, spelled, table, stages)
     run.log("exported")
 
