@@ -96,7 +96,7 @@ impl Model {
         let tower = |width, layers, heads| TowerConfig { width, layers, heads, mlp: 4 * width, epsilon: 1e-5 };
         let (image_size, patch_size, vision, vocabulary, text) = match self {
             Model::VitB32 => (224, 32, tower(768, 12, 12), 49_408, tower(512, 12, 8)),
-            Model::Embedded => (64, 8, tower(192, 6, 3), 3222, tower(192, 3, 3)),
+            Model::Embedded => (64, 8, tower(192, 6, 3), 3368, tower(192, 3, 3)),
         };
         Config {
             image_size,

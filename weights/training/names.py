@@ -14,11 +14,12 @@ GENERIC_PROMPT = "a photo of something"
 class ImageClass:
     """A kind of thing with training pictures."""
 
-    wnid: str  # WordNet id, the folder name in ImageNet's subsets
+    id: str  # WordNet id, the folder name in ImageNet's subsets; of other kinds a word
     names: tuple  # spoken names; the first one is canonical
     vector: str | None  # published name whose vector stands for the class, or None: then `blend` is the start
     blend: tuple  # ((published name, weight), ...)
     also: tuple  # more general names that are true as well
+    folders: tuple  # "<collection>/<folder>" of further pictures
 
     @property
     def is_learned(self):
@@ -44,12 +45,15 @@ class Names:
 def load_names(path=Path(__file__).with_name("names.toml")):
     data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     classes = tuple(
-        ImageClass(c["wnid"], tuple(c["names"]), c.get("vector"), tuple(c.get("blend", {}).items()), tuple(c.get("also", ())))
+        ImageClass(
+            c.get("wnid") or c["id"], tuple(c["names"]), c.get("vector"), tuple(c.get("blend", {}).items()),
+            tuple(c.get("also", ())), tuple(c.get("folders", ())),
+        )
         for c in data["class"]
     )
     for c in classes:
         if (c.vector is None) == (not c.blend):
-            raise ValueError(f"names.toml: {c.wnid} needs either `vector` or `blend`")
+            raise ValueError(f"names.toml: {c.id} needs either `vector` or `blend`")
     aliases = {
         alias: ((source, 1.0),) if isinstance(source, str) else tuple(source.items())
         for alias, source in data["aliases"].items()

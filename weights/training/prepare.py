@@ -6,6 +6,10 @@ Every input is optional; what is missing is skipped, and train.py and evaluate.p
   --tiny-imagenet DIR   wnids.txt, train/<wnid>/images/*.JPEG, val/val_annotations.txt, val/images/*.JPEG
                         (Stanford CS231n's tiny-imagenet-200.zip)
   --imagenette DIR      train/<wnid>/*, val/<wnid>/*      (fast.ai's imagenette2-160.tgz or imagenette2.tgz)
+  --mini-imagenet DIR   train/<wnid>/*: mini-ImageNet, 500 pictures of each of 100 kinds. Kinds of Tiny ImageNet are left out,
+                        because its validation pictures come from the same source
+  --folders DIR         <collection>/<folder>/*: the further pictures that names.toml names as `folders`; README.md says which
+                        collections the shipped model has seen and where they were found
   --cifar10 DIR         <class name>/*: the test split as picture files                     (evaluation only)
   --cifar500 DIR        cifar10_500_{images_u8,labels_u8,image_embs_f32}.npy: 500 lossless CIFAR-10 test pictures and
                         their embeddings by OpenAI's ViT-B/32                               (evaluation only)
@@ -16,6 +20,8 @@ Every input is optional; what is missing is skipped, and train.py and evaluate.p
   --bpe FILE            bpe_simple_vocab_16e6.txt.gz of github.com/openai/CLIP (MIT)
 
 DATA:
+
+  Training pictures that look like one of an evaluation set (see copies) are left out.
 
   <set>_images.npy      uint8 [n, s, s, 3], preprocessed as CLIP does (s = --size)
   <set>_labels.npy      int16 [n]; of train, tiny_val and imagenette_val: index of the class in names.toml
@@ -35,12 +41,17 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
 from model import resize_crop
 from names import GENERIC, clean, load_names, spaced
 
 BPE = "bpe_simple_vocab_16e6.txt.gz"
+TINY_IMAGENET = 200  # so many classes of names.toml come first
+PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+EVALUATION = ("tiny_val", "imagenette_val", "cifar10", "cifar500", "photos", "singles")
+COPY = 0.98  # correlation of two pictures at 16 x 16 grey from which one counts as a copy of the other
 SAME = 0.999  # two vectors of one sentence, computed twice in half precision, differ by less than this cosine
 
 
@@ -101,6 +112,27 @@ def imagenette(root, part, index):
     return [(file, index[folder.name]) for folder in folders for file in files_in(folder)]
 
 
+def mini_imagenet(root, names):
+    """Pictures of the kinds that Tiny ImageNet does not have."""
+    index = {c.id: i for i, c in enumerate(names.classes) if i >= TINY_IMAGENET}
+    found = sorted(p for p in existing(root / "train").iterdir() if p.name in index)
+    return [(file, index[folder.name]) for folder in found for file in files_in(folder)]
+
+
+def collections(root, names):
+    """Pictures in the folders that names.toml names; a collection that is not there is skipped."""
+    found, missing = [], set()
+    for i, c in enumerate(names.classes):
+        for folder in c.folders:
+            if (root / folder).is_dir():
+                found += [(file, i) for file in files_in(root / folder) if file.suffix.lower() in PICTURES]
+            else:
+                missing.add(folder)
+    if missing:
+        print(f"--folders: not there: {', '.join(sorted(missing))}")
+    return found
+
+
 def photos(root):
     with open(existing(root / "labels.csv"), encoding="utf-8", newline="") as file:
         rows = [(root / row[0], row[-1].strip()) for row in csv.reader(file) if len(row) >= 2]
@@ -123,9 +155,45 @@ def pack_cifar500(folder, out, packer):
     packer.labels("cifar500", part("labels_u8").tolist())
 
 
+def looks(pixels):
+    """Unit vectors [n, 256] of uint8 [n, s, s, 3]: brightness at 16 x 16, without its mean."""
+    n, side = len(pixels), pixels.shape[1] // 16
+    grey = pixels[:, :16 * side, :16 * side].reshape(n, 16, side, 16, side * 3).mean((2, 4), dtype=np.float32).reshape(n, 256)
+    grey -= grey.mean(1, keepdims=True)
+    return torch.from_numpy(grey / np.maximum(np.linalg.norm(grey, axis=1, keepdims=True), 1e-6))
+
+
+def copies(out, chunk=2048):
+    """Which training pictures look like an evaluation picture, or like its mirror image: bool [n]."""
+    files = [out / f"{name}_images.npy" for name in EVALUATION]
+    shown = [looks(np.load(file)) for file in files if file.exists()]
+    images = np.load(out / "train_images.npy", mmap_mode="r")
+    found = np.zeros(len(images), bool)
+    if not shown:
+        return found
+    shown = torch.cat(shown)
+    shown = torch.cat([shown, shown.view(-1, 16, 16).flip(2).flatten(1)]).bfloat16()  # rough first, exact where it is near
+    for at in range(0, len(images), chunk):
+        look = looks(np.array(images[at:at + chunk]))
+        near = (look.bfloat16() @ shown.T).float().max(1)
+        exact = (look * shown[near.indices].float()).sum(1)
+        found[at:at + chunk] = (exact > COPY).numpy()
+    return found
+
+
+def leave_out(found, out):
+    """Takes the marked pictures out of the training set, and says how many of each class."""
+    if found.any():
+        kept = np.load(out / "train_images.npy", mmap_mode="r")[~found]
+        labels = np.load(out / "train_labels.npy")
+        np.save(out / "train_images.npy", kept)
+        np.save(out / "train_labels.npy", labels[~found])
+    print(f"train: {int(found.sum())} pictures left out that look like evaluation pictures, {int((~found).sum())} kept", flush=True)
+
+
 def pack_pictures(args, names, out):
     packer = Packer(out, args.size, args.workers)
-    index = {c.wnid: i for i, c in enumerate(names.classes)}
+    index = {c.id: i for i, c in enumerate(names.classes)}
     file = out / "labels.json"
     meaning = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}  # of an earlier call
     train = []
@@ -133,8 +201,10 @@ def pack_pictures(args, names, out):
         if root:
             train += read(root, "train", index)
             packer.pack(name, read(root, "val", index))
-    if train:
-        packer.pack("train", train)
+    if args.mini_imagenet:
+        train += mini_imagenet(args.mini_imagenet, names)
+    if args.folders:
+        train += collections(args.folders, names)
     if args.cifar10:
         meaning["cifar10"] = names.benchmarks["cifar10"]
         packer.pack("cifar10", [(f, k) for k, n in enumerate(meaning["cifar10"]) for f in files_in(args.cifar10 / n)])
@@ -146,6 +216,9 @@ def pack_pictures(args, names, out):
             pairs, meaning[name] = read(root)
             packer.pack(name, pairs)
     file.write_text(json.dumps(meaning, indent=1) + "\n", encoding="utf-8")
+    if train:
+        packer.pack("train", train)
+        leave_out(copies(out), out)
 
 
 # ------------------------------------------------------------------------------------------------ text vectors
@@ -228,7 +301,7 @@ def pack_texts(args, names, out):
 
 def main(arguments=None):
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("tiny-imagenet", "imagenette", "cifar10", "cifar500", "photos", "singles", "detic", "oid-names", "bpe"):
+    for name in ("tiny-imagenet", "imagenette", "mini-imagenet", "folders", "cifar10", "cifar500", "photos", "singles", "detic", "oid-names", "bpe"):
         p.add_argument("--" + name, type=Path)
     p.add_argument("--out", type=Path, required=True, help="the folder DATA")
     p.add_argument("--size", type=int, default=64, help="side of the pictures (default: 64, the model's own)")

@@ -1,22 +1,29 @@
 #!/usr/bin/env python3
 """Trains the small model: a CLIP whose text side is taught published CLIP vectors and whose image side is aligned with them.
 
-  train.py --data DATA --checkpoints DIR --out OUT [--device cuda] [--set NAME=VALUE ...]
+  train.py --data DATA --checkpoints DIR --out OUT [--from MODEL.safetensors] [--device cuda] [--set NAME=VALUE ...]
 
 DATA is what prepare.py wrote. Three stages, each with a budget of minutes or of steps, whichever is given and ends first:
 
   image   The text vectors are fixed targets of the image tower. With z the embedding of a picture of class c, t_k the vector
           of name k and g the generic vector (the mean of all names), the loss is
-            softmax cross-entropy of scale * cos(z, t_k) over all classes                           scale grows to 100
+            softmax cross-entropy of scale * cos(z, t_k) over c and all classes that are wrong for it  scale grows to 100
             + rule * ( softplus(scale * (cos(z,g) - cos(z,t_p))) for true names p: the class and more general ones
                      + wrong * softplus(scale * (cos(z,t_n) - cos(z,g))) for wrong names n )
+            + several * ( -log p where a true name is among the normal ones, -log(1 - p) where it is left out )
             + pull * (1 - cos(z, t_c))
-          The second line is the rule by which the product decides (own name > generic > wrong name); the third keeps
-          embeddings near the vectors, so that names without training pictures mean something too. Classes without a
+          The second line is the rule by which the product decides with one normal name (own name > generic > wrong name). The
+          fourth is the same rule with many: for every picture a handful of wrong names is drawn, near ones half of the time,
+          and to half of them a true one is added; p is one less the share of g in the softmax of scale * cos(z, t) over the
+          drawn names and g. The last line keeps embeddings near the vectors, so that names without training pictures mean something too. Classes without a
           published vector start from a blend of others and learn a bounded offset.
-  text    The text tower learns to say the vector of a name in many sentences, and the generic vector for sentences that
-          name nothing or something unknown.
-  align   The image tower is tuned for a short time against what the text tower really says.
+  text    The text tower learns to say the vector of a name in many sentences, and for sentences that name nothing or
+          something unknown the generic vector, turned so that false alarms and misses are balanced (see balanced).
+  align   The image tower is tuned for a short time against what the text tower really says. At its end false alarms and misses
+          are balanced once more, in the text projection (see settle).
+
+With --from the towers begin with the weights of a model that was trained before (its config.json and token_ids.json beside
+it), and learned vectors with what its text tower says; token rows are told by their ids, so that there may be more names now.
 
 Learning rates follow the budget's progress (short warm-up, then straight to zero), so any budget ends annealed. DIR keeps
 the state of every stage: the same command goes on where it stopped, and a finished stage is not done again.
@@ -24,6 +31,7 @@ Written to OUT: model.safetensors, config.json, token_ids.json, vocabulary.json,
 """
 import argparse
 import copy
+import hashlib
 import json
 import os
 import time
@@ -36,14 +44,16 @@ import torch.nn.functional as F
 from torch import nn
 
 import metrics
-from model import Clip, clip_config, initialise, normalise, save_weights
+from model import Clip, TrainedModel, clip_config, initialise, normalise, save_weights
 from names import GENERIC, GENERIC_PROMPT, article, clean, fill, load_names, photo_of, plural
-from prepare import BPE, MissingData, existing
+from prepare import BPE, TINY_IMAGENET, MissingData, existing
 from tokenizer import END, START, TokenTable, Tokenizer
 
 STAGES = ("image", "text", "align")
+TOKENS = "text_model.embeddings.token_embedding.weight"
 HELD_OUT = 5  # pictures per class that are never trained on, for watching
 SAVE_SECONDS, LOG_SECONDS = 240, 20
+NEARNESS = 12.0  # how much likelier a near name is drawn: exp(NEARNESS * cosine without the generic part)
 
 
 @dataclass(frozen=True)
@@ -61,32 +71,35 @@ class Recipe:
     text_layers: int = 3
     text_heads: int = 3
     # budgets
-    image_minutes: float = 47.0
-    image_steps: int = 0
-    text_minutes: float = 9.0
-    text_steps: int = 0
+    image_minutes: float = 34.0
+    image_steps: int = 2600
+    text_minutes: float = 6.0
+    text_steps: int = 1200
     align_minutes: float = 4.0
-    align_steps: int = 0
+    align_steps: int = 500
     # resolution:share of the image stage, in this order; low resolutions are several times cheaper a picture
-    phases: str = "32:0.35,48:0.35,64:0.30"
+    phases: str = "48:0.7,64:0.3"
     batch: int = 256
     text_batch: int = 512
     # learning rates: Muon for the matrices inside the layers, AdamW for all else
-    muon_rate: float = 0.02
-    adam_rate: float = 2e-3
-    text_muon_rate: float = 0.02
-    text_adam_rate: float = 4e-3
+    muon_rate: float = 0.012
+    adam_rate: float = 1.2e-3
+    text_muon_rate: float = 0.01
+    text_adam_rate: float = 2e-3
     align_factor: float = 0.15
     decay: float = 0.02
+    first_scale: float = 1.0  # share of the scale of 100 to begin with; 0.3 for a training from nothing
     # weights of the image loss
     rule: float = 0.5
-    wrong: float = 2.0
+    wrong: float = 0.7
+    several: float = 1.0
+    most_names: int = 12  # wrong names drawn at a time: one to so many
     pull: float = 10.0
     max_offset: float = 0.5
     # augmentation: least share of the side that a crop keeps, early and late; share of pictures made coarse
     crop: float = 0.65
     late_crop: float = 0.8
-    coarse: float = 0.25
+    coarse: float = 0.3
     bfloat16: bool = True
 
     @staticmethod
@@ -209,6 +222,7 @@ class Run:
     def __init__(self, args, recipe):
         self.recipe, self.data, self.checkpoints = recipe, args.data, args.checkpoints
         self.device = torch.device(args.device)
+        self.began_from = hashlib.sha256(existing(args.begin).read_bytes()).hexdigest() if args.begin else None
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         self.names, self.texts = load_names(), Texts(args.data)
         self.tokenizer = Tokenizer(existing(args.data / BPE))
@@ -307,6 +321,10 @@ class Targets(nn.Module):
         self.register_buffer("learned", torch.tensor([c.is_learned for c in classes]))
         self.register_buffer("general_vectors", torch.stack([texts.vector[name] for name in self.general]))
         self.register_buffer("generic", texts.generic.clone())
+        self.register_buffer("shift", torch.zeros(()), persistent=False)
+        own_part = lambda v: F.normalize(v - (v @ self.generic)[:, None] * self.generic, dim=-1)
+        everything = torch.cat([self.base, self.general_vectors])
+        self.register_buffer("likeness", own_part(self.base) @ own_part(everything).T)
         self.register_buffer("truth", self._truth(classes))
         # offsets start in random directions within the span of the published vectors, where text vectors lie
         published = torch.stack(list(texts.vector.values()))
@@ -318,8 +336,7 @@ class Targets(nn.Module):
         """[classes, classes + general names]: 1 true, -1 wrong, 0 not said."""
         n = len(classes)
         truth = -torch.ones(n, n + len(self.general))
-        own_part = lambda v: F.normalize(v - (v @ self.generic)[:, None] * self.generic, dim=-1)
-        truth[:, n:][own_part(self.base) @ own_part(self.general_vectors).T > self.NEAR] = 0
+        truth[:, n:][self.likeness[:, n:] > self.NEAR] = 0
         for i, c in enumerate(classes):
             for name in c.also:
                 truth[i, n + self.general.index(name)] = 1
@@ -342,10 +359,17 @@ class Targets(nn.Module):
         return torch.cat([self.classes(), self.general_vectors])
 
     @torch.no_grad()
-    def following(self, classes, general, generic):
-        """Targets that are fixed to these unit vectors."""
+    def begin(self, vectors):
+        """Has the learned classes begin with these unit vectors {class index: [d]}, as near as the offset reaches."""
+        for i, v in vectors.items():
+            self.offset[i] = (v @ self.base[i]) * v - self.base[i]
+
+    @torch.no_grad()
+    def following(self, classes, general, generic, shift):
+        """Targets that are fixed to these unit vectors; margins are meant to be larger by `shift` than the losses want."""
         other = copy.deepcopy(self)
-        for buffer, value in ((other.base, classes), (other.general_vectors, general), (other.generic, generic)):
+        values = ((other.base, classes), (other.general_vectors, general), (other.generic, generic), (other.shift, shift))
+        for buffer, value in values:
             buffer.copy_(value)
         other.learned.fill_(False)
         return other
@@ -422,23 +446,42 @@ def augment(pictures, resolution, generator, least_crop, coarse):
 
 
 # -------------------------------------------------------------------------------------------- image and align
-def image_loss(z, labels, targets, scale, recipe):
+def several_names(margin, labels, targets, recipe, generator):
+    """The product's rule with one to `most_names` wrong names, and a true one among them for half of the pictures."""
+    truth, n = targets.truth[labels], len(labels)
+    draw = lambda *shape: torch.rand(*shape, generator=generator, device=margin.device)
+    gumbel = lambda *shape: -torch.log(-torch.log(draw(*shape).clamp(1e-7, 1 - 1e-7)))
+    near = NEARNESS * (draw(n, 1) < 0.5) * targets.likeness[labels]
+    chosen = (near + gumbel(*truth.shape)).masked_fill(truth >= 0, -torch.inf).topk(recipe.most_names).indices
+    count = (draw(n, 1) * recipe.most_names).ceil().clamp_min(1)
+    kept = torch.arange(recipe.most_names, device=margin.device) < count
+    wrong = margin.gather(1, chosen).masked_fill(~kept, -torch.inf).logsumexp(1)
+    # the true name is the class itself, or one of its more general names a third of the time
+    own = torch.where(draw(n) < 0.67, labels, gumbel(*truth.shape).masked_fill(truth <= 0, -torch.inf).argmax(1))
+    total = torch.logaddexp(wrong, margin.gather(1, own[:, None])[:, 0])
+    return torch.where(draw(n) < 0.5, F.softplus(-total), F.softplus(wrong)).mean()
+
+
+def image_loss(z, labels, targets, scale, recipe, generator):
     """The loss of the module's first paragraph, and figures to watch."""
     n = len(targets.base)
     cosine = z @ targets().T
-    margin = scale * (cosine - (z @ targets.generic)[:, None])
+    margin = scale * (cosine - (z @ targets.generic)[:, None]) - targets.shift
     own = lambda x: x.gather(1, labels[:, None])
     truth = targets.truth[labels]
     mean_where = lambda x, chosen: (x * chosen).sum() / chosen.sum().clamp_min(1)
 
-    cross_entropy = F.cross_entropy(scale * cosine[:, :n], labels)
+    # a class that may be true of the picture, too, is no competitor
+    others = (truth[:, :n] < 0).scatter(1, labels[:, None], True)
+    cross_entropy = F.cross_entropy((scale * cosine[:, :n]).masked_fill(~others, -torch.inf), labels)
     # the class itself counts twice: once among the true names and once alone, lest its general names outvote it
     above = mean_where(F.softplus(-margin), truth > 0) + F.softplus(-own(margin)).mean()
     below = mean_where(F.softplus(margin), truth < 0)
     pull = (1 - own(cosine)).mean()
-    loss = cross_entropy + recipe.rule * (above + recipe.wrong * below) + recipe.pull * pull
+    several = several_names(margin, labels, targets, recipe, generator)
+    loss = cross_entropy + recipe.rule * (above + recipe.wrong * below) + recipe.several * several + recipe.pull * pull
     right = (cosine[:, :n].argmax(1) == labels).float().mean()
-    return loss, {"cross_entropy": cross_entropy.detach(), "accuracy": right}
+    return loss, {"cross_entropy": cross_entropy.detach(), "several": several.detach(), "accuracy": right}
 
 
 def parse_phases(text):
@@ -461,22 +504,59 @@ def train_images(run, stage, model, targets, pictures):
         x = augment(batch, resolution, generator, recipe.late_crop if late else recipe.crop, coarse)
         with run.autocast():
             z = model.image(x)
-        scale = 100.0 if align else 100.0 * min(1.0, 0.3 + 0.7 * progress / 0.25)
-        return image_loss(z, labels, targets, scale, recipe)
+        scale = 100.0 if align else 100.0 * min(1.0, recipe.first_scale + (1 - recipe.first_scale) * progress / 0.25)
+        return image_loss(z, labels, targets, scale, recipe, generator)
 
     stage.train(run.budget(stage.name), recipe.align_factor if align else 1.0, step)
     watch(run, model, targets, pictures)
 
 
 @torch.no_grad()
+def seen(run, model, pictures):
+    """Unit vectors of the held-out training pictures."""
+    with run.autocast():
+        return torch.cat([model.image(normalise(u)) for u in pictures.held_images.split(256)]).cpu()
+
+
+@torch.no_grad()
 def watch(run, model, targets, pictures):
     """Logs figures of the held-out training pictures."""
-    with run.autocast():
-        z = torch.cat([model.image(normalise(u)) for u in pictures.held_images.split(256)]).cpu()
+    z = seen(run, model, pictures)
     labels, vectors, generic = pictures.held_labels.cpu().numpy(), targets.classes().cpu(), targets.generic.cpu()
     mean = np.nanmean(metrics.one_vs_rest(z, labels, vectors, generic))
     run.log(f"held out: top-1 {metrics.top1(z, labels, vectors):.3f}, one-vs-rest AUROC {mean:.4f}, "
             f"{metrics.calibration(z, labels, vectors, generic)}")
+
+
+def balance(run, z, labels, targets, kinds):
+    """By how much margins have to rise, that false alarms and misses with one normal name are equally frequent: on pictures of
+    the first `kinds` classes, by the names of these."""
+    vectors, chosen = targets.classes().cpu()[:kinds], labels < kinds
+    z, labels = z[chosen], labels[chosen]
+    margin = 100 * (z @ vectors.T - (z @ targets.generic.cpu())[:, None])
+    wrong = targets.truth.cpu()[labels][:, :kinds] < 0
+    normal, odd = margin[F.one_hot(labels, kinds).bool()].sort().values, margin[wrong].sort().values
+    # a false alarm is a normal picture whose margin is below -shift, a miss an odd one whose margin is above
+    alarms = torch.searchsorted(normal, normal) / len(normal)
+    misses = 1 - torch.searchsorted(odd, normal) / len(odd)
+    at = (alarms - misses).abs().argmin()
+    run.log(f"margins rise by {-normal[at]:.2f}: false alarms {alarms[at]:.3f}, misses {misses[at]:.3f} on held-out pictures")
+    return -normal[at]
+
+
+@torch.no_grad()
+def balanced(run, model, targets, pictures):
+    """The generic vector that makes false alarms and misses with one normal name equally frequent on the held-out pictures,
+    and by how much it raises the margins. The losses weigh near names more than a user's mixture of pictures does, so that
+    the margins lie too low after the image stage. The vector is turned away from all that the image tower can say, by which
+    its cosine falls nearly alike for every picture, and the order of scores stays as it is."""
+    z, labels, generic = seen(run, model, pictures), pictures.held_labels.cpu(), targets.generic.cpu()
+    shift = balance(run, z, labels, targets, len(targets.base))
+    directions = torch.linalg.qr(torch.cat([model.visual_projection.weight.detach().cpu(), generic[:, None]], 1)).Q
+    away = torch.randn(len(generic), generator=torch.Generator().manual_seed(run.recipe.seed))
+    away = F.normalize(away - directions @ (directions.T @ away), dim=-1)
+    share = (1 - shift / 100 / (z @ generic).mean()).clamp(0.9, 1)
+    return share * generic + (1 - share**2).sqrt() * away, shift
 
 
 # -------------------------------------------------------------------------------------------------------- text
@@ -534,12 +614,12 @@ class Prompts:
         return rows, (k if partly else -1), (0.5 if partly else 1.0)
 
 
-def train_text(run, stage, model, spelled, table, class_vectors):
+def train_text(run, stage, model, spelled, table, class_vectors, generic):
     recipe = run.recipe
     prompts = Prompts(run, spelled, table)
     rng = np.random.default_rng(recipe.seed + stage.steps)
     # the generic vector is the last row, so that index -1 means it
-    targets = torch.cat([vectors_of(spelled, run.texts, class_vectors), run.texts.generic[None]]).to(run.device)
+    targets = torch.cat([vectors_of(spelled, run.texts, class_vectors), generic[None]]).to(run.device)
 
     def step(_progress, _generator):
         rows, index, share = (t.to(run.device) for t in prompts.batch(recipe.text_batch, rng))
@@ -559,7 +639,7 @@ def train_text(run, stage, model, spelled, table, class_vectors):
 
 
 @torch.no_grad()
-def spoken_targets(run, model, table, targets):
+def spoken_targets(run, model, table, targets, shift):
     """Targets that are what the text tower says."""
     body = lambda prompt: table.body(run.tokenizer.encode(prompt))
     say = lambda prompts: model.text(table.batch([table.mark(body(p)) for p in prompts]).to(run.device))
@@ -568,7 +648,37 @@ def spoken_targets(run, model, table, targets):
     generic = say([GENERIC_PROMPT])[0]
     run.log(f"text tower against its targets: classes {(classes * targets.classes()).sum(1).mean():.4f}, "
             f"generic {generic @ targets.generic:.4f}")
-    return targets.following(classes, general, generic)
+    return targets.following(classes, general, generic, shift)
+
+
+@torch.no_grad()
+def settle(run, model, table, spoken, pictures):
+    """Balances the finished model by its text projection. That of the generic prompt has a part that no picture's vector has;
+    a longer one lowers all cosines with it, a shorter one raises them, by a nearly equal amount for every picture. Only what
+    the projection makes of the generic prompt is changed: names lie, as well as can be, across the changed direction."""
+    z, labels = seen(run, model, pictures), pictures.held_labels.cpu()
+    shift = balance(run, z, labels, spoken, min(TINY_IMAGENET, len(spoken.base)))
+    rows = lambda prompt: table.mark(table.body(run.tokenizer.encode(prompt)))
+    hidden = lambda prompts: model.text_model(table.batch([rows(p) for p in prompts]).to(run.device))
+    h = hidden([GENERIC_PROMPT])[0]
+    names = hidden([photo_of(c.names[0]) for c in run.names.classes])
+    said = F.linear(h, model.text_projection.weight)
+    length = said.norm()
+    seen_part = torch.linalg.qr(model.visual_projection.weight).Q
+    apart = said / length - seen_part @ (seen_part.T @ (said / length))
+    least = 1 - apart.norm() ** 2  # what remains of the length when the part is gone
+    share = 1 - shift.to(run.device) / 100 / (z @ spoken.generic.cpu()).mean().to(run.device)
+    wanted = (share**-2 - least).clamp_min(0).sqrt()
+    across = names.T @ names / len(names)
+    across += 0.01 * across.diagonal().mean() * torch.eye(len(h), device=h.device)
+    q = torch.linalg.solve(across, h)
+    q /= q @ h
+    model.text_projection.weight += torch.outer((wanted - apart.norm()) * length * F.normalize(apart, dim=-1), q)
+    say = lambda prompts: model.text(table.batch([rows(p) for p in prompts]).to(run.device))
+    after = spoken.following(say([photo_of(c.names[0]) for c in run.names.classes]), spoken.general_vectors,
+                             say([GENERIC_PROMPT])[0], spoken.shift)
+    run.log(f"settled: names keep cosines of {(after.base * spoken.base).sum(1).min():.4f} and more with what they were")
+    watch(run, model, after, pictures)
 
 
 # ------------------------------------------------------------------------------------------------------ export
@@ -589,10 +699,10 @@ def export(run, out, model, targets, spelled, table, stages):
         "generic_prompts": names.generic_prompts,
         "templates": [template for group in names.templates.values() for template in group],
         "names_with_training_images": [c.names[0] for c in names.classes] + targets.general,
-        "image_classes": [{"wnid": c.wnid, "name": c.names[0]} for c in names.classes],
+        "image_classes": [{"id": c.id, "name": c.names[0]} for c in names.classes],
     }, indent=0)
     done = {s.name: {"steps": s.steps, "minutes": round(s.seconds / 60, 2)} for s in stages}
-    write("training.json", {"recipe": asdict(run.recipe), "done": done}, indent=1)
+    write("training.json", {"recipe": asdict(run.recipe), "began_from": run.began_from, "done": done}, indent=1)
 
 
 def build(run, table):
@@ -603,11 +713,31 @@ def build(run, table):
     return initialise(Clip(clip_config(width, *shapes, r.image_size, r.patch, len(table)))).to(run.device)
 
 
+@torch.no_grad()
+def begin_from(run, earlier, model, table, targets):
+    """Takes over the weights of a TrainedModel, and what its text tower says of the classes whose vector is learned."""
+    state, row = earlier.net.state_dict(), {id: k for k, id in enumerate(earlier.table.ids)}
+    rows = state.pop(TOKENS)
+    own = model.state_dict()[TOKENS]
+    for k, id in enumerate(table.ids):
+        if id in row:
+            own[k] = rows[row[id]]
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    if missing != [TOKENS] or unexpected:
+        raise SystemExit(f"train.py: {earlier.path} has other towers than the settings say")
+    taught = {entry["name"] for entry in earlier.vocabulary["names"]}
+    learned = {i: c for i, c in enumerate(run.names.classes) if c.is_learned and c.names[0] in taught}
+    vectors = earlier.text([photo_of(c.names[0]) for c in learned.values()]).to(run.device)
+    targets.begin(dict(zip(learned, vectors)))
+    run.log(f"begins from {earlier.path.name}: {len(row)} of {len(table)} token rows, {len(learned)} learned vectors")
+
+
 def main(arguments=None):
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--data", type=Path, required=True, help="the folder that prepare.py wrote")
     p.add_argument("--checkpoints", type=Path, required=True, help="folder for the state of the stages and the log")
     p.add_argument("--out", type=Path, required=True, help="folder for the trained model")
+    p.add_argument("--from", dest="begin", type=Path, help="safetensors file of an earlier model to begin with")
     p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     p.add_argument("--until", choices=STAGES, default=STAGES[-1], help="stop after this stage; exported only after the last")
     p.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="overrides a setting of Recipe")
@@ -620,6 +750,8 @@ def main(arguments=None):
     table = token_table(spelled, run.names, run.tokenizer)
     model = build(run, table)
     targets = Targets(run.names, run.texts, recipe.max_offset, recipe.seed).to(run.device)
+    if args.begin:
+        begin_from(run, TrainedModel(existing(args.begin), args.data / BPE), model, table, targets)
     pictures = Pictures(run.data, run.device, len(run.names.classes))
     run.log(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, {len(pictures.labels)} pictures, "
             f"{len(spelled)} spellings, {len(table)} token rows")
@@ -633,13 +765,15 @@ def main(arguments=None):
 
     text_rates = (recipe.text_muon_rate, recipe.text_adam_rate, 0.0)
     stages.append(Stage("text", run, Optimisers(model.text_parameters(), *text_rates), model=model))
-    train_text(run, stages[-1], model, spelled, table, targets.classes().detach().cpu())
+    generic, shift = balanced(run, model, targets, pictures)
+    train_text(run, stages[-1], model, spelled, table, targets.classes().detach().cpu(), generic)
     if args.until == "text":
         return
 
-    spoken = spoken_targets(run, model, table, targets)
+    spoken = spoken_targets(run, model, table, targets, shift)
     stages.append(Stage("align", run, Optimisers(model.image_parameters(), *image_rates), model=model))
     train_images(run, stages[-1], model, spoken, pictures)
+    settle(run, model, table, spoken, pictures)
     export(run, args.out, model, targets, spelled, table, stages)
     run.log("exported")
 
