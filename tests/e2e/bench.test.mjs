@@ -170,7 +170,8 @@ describe("the bench", () => {
   test("the grid is sorted, filtered, and a removal is undone", async (t) => {
     const { url } = await host(t);
     await visit(browser, `${url}#normal=orange`, {}, async (person, page) => {
-      await person.pick(...three());
+      const [first, second, third] = three();
+      await person.pick(second, first, third);
       const arrived = await person.settled(3);
       const names = arrived.map((card) => card.name);
       const byScore = [...arrived].sort((a, b) => b.score - a.score).map((card) => card.name);

@@ -88,7 +88,7 @@ describe("downloads", () => {
       await person.pick({ name: "a.jpg", bytes: file("www/samples", "oranges-two.jpg") });
       const [before] = await person.settled(1);
       await openPanel(person);
-      assert.match(await line(page).innerText(), /10\.7 MB/);
+      assert.match(await line(page).innerText(), /10\.8 MB/);
       assert.match(await line(page).innerText(), /20\.0 MB in memory/);
       await person.screenshot("downloads-menu-wide");
       await press(page, "Download");
