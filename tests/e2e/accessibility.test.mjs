@@ -40,6 +40,10 @@ describe("accessibility", () => {
         };
         await narrow("empty");
         assert.deepEqual(await findings(page), [], "empty");
+        await person.hook("model-status").click();
+        await narrow("model");
+        assert.deepEqual(await findings(page), [], "model");
+        await person.hook("model-status").click();
         await person.addClass("oscilloscope");
         await person.pick(
           { name: "one.png", bytes: pictures.blob(1) },
