@@ -15,7 +15,7 @@
 //! | 3 | `clip` | geometry, tokenizer, both towers in 8 bits and in f32, the text tower on demand, texts known by heart; `trait Encoder` | scoring |
 //! | 3 | `score` | one file per method and the static list `METHODS`; prompts | images, models, how heads are trained, the page |
 //! | 4 | `train` | heads on cached embeddings, stepwise (candle's autograd); cross-validation, few-shot curve, one-outlier search, head files | images, models, the page |
-//! | 5 | `engine` | requests in, events out: where pixels, model, scoring and learning meet | browser, network, files |
+//! | 5 | `engine` | requests in, events out: where pixels, model, scoring and learning meet; the self-test of a model | browser, network, files |
 //! | 5 | `app_state` | the page's pure reducer | Yew, DOM, models |
 //! | 5 | `bench` | how fast a model runs here, from a seed and a given clock | browser, files |
 //! | 6 | `eval` (`cli`) | data sets on disk, the cache of embeddings, tasks and runs, measures, tables and charts | the page, the terminal |

@@ -85,7 +85,13 @@ impl OnDemand {
 
     /// Whether a text is known by heart.
     pub fn knows(&self, text: &str) -> bool {
-        self.clip.known().get(text).is_some() || self.learned.borrow().get(text).is_some()
+        self.by_heart(text).is_some()
+    }
+
+    /// The embedding of a text that is known by heart.
+    fn by_heart(&self, text: &str) -> Option<Vec<f32>> {
+        let learned = self.learned.borrow();
+        self.clip.known().get(text).or_else(|| learned.get(text)).map(<[f32]>::to_vec)
     }
 
     /// A text's embedding by the tower, which is read first where it has to be.
@@ -120,13 +126,8 @@ impl Encoder for OnDemand {
         let mut values = Vec::with_capacity(texts.len() * self.embed_dim());
         let mut truncated = Vec::with_capacity(texts.len());
         for text in texts {
-            if let Some(row) = self.clip.known().get(text) {
-                values.extend_from_slice(row);
-                truncated.push(false);
-                continue;
-            }
-            if let Some(row) = self.learned.borrow().get(text) {
-                values.extend_from_slice(row);
+            if let Some(row) = self.by_heart(text) {
+                values.extend(row);
                 truncated.push(false);
                 continue;
             }

@@ -1,4 +1,5 @@
-//! The manifest and the weights, from where the page came from or from this browser's store, with progress. It does not know what weights are.
+//! The manifest, the weights beside it and the page's other files, from where the page came from, with progress; and what is offered, with
+//! what this browser's store keeps. It does not know what weights are.
 
 use std::cell::Cell;
 use std::rc::Rc;
