@@ -6,6 +6,24 @@ import assert from "node:assert/strict";
 /// The longest that the page may hold its main thread (W3C Long Tasks, section 1: longer is felt).
 export const LIMIT = 50;
 
+/// A task of the page that held its main thread longer than LIMIT.
+export class TooLong extends Error {}
+
+const ATTEMPTS = 3;
+
+/// Runs `body`, up to three times while it ends with TooLong: what the page's own work costs it costs every time, what the
+/// browser does once in a while (a collection of garbage, a compilation) or another program on the same core adds, it does not.
+export async function repeatedly(t, body) {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await body();
+    } catch (error) {
+      if (!(error instanceof TooLong) || attempt === ATTEMPTS) throw error;
+      t.diagnostic(`run ${attempt}: ${error.message}`);
+    }
+  }
+}
+
 const MARK = "oddlens-measured";
 const CATEGORIES = ["disabled-by-default-devtools.timeline", "devtools.timeline", "blink.user_timing", "toplevel"];
 
@@ -45,11 +63,11 @@ export async function tasks(browser, page, body, path) {
     .sort((a, b) => b.cpu - a.cpu);
 }
 
-/// Runs `body`; no task of the page may hold its main thread longer than LIMIT. Answers a line with the figures.
+/// Runs `body`; throws TooLong if a task of the page holds its main thread longer than LIMIT. Answers a line with the figures.
 export async function awake(browser, page, what, body) {
   const all = await tasks(browser, page, body);
   const [worst] = all;
   const line = `${what}: longest task ${worst.cpu.toFixed(1)} ms of processor time (${worst.wall.toFixed(0)} ms by the clock)`;
-  assert.ok(worst.cpu <= LIMIT, `${line}, at most ${LIMIT}: ${worst.what}`);
+  if (worst.cpu > LIMIT) throw new TooLong(`${line}, at most ${LIMIT}: ${worst.what}`);
   return line;
 }
