@@ -28,8 +28,9 @@ const TYPES = {
 const ISOLATION = { "cross-origin-opener-policy": "same-origin", "cross-origin-embedder-policy": "require-corp" };
 
 /// Serves `folder` under `base`; port 0 takes any free one. Answers {url, requests, close}: `requests` grows by the path
-/// of each request, `close` ends at once, open connections included (the network is cut).
-export async function serve({ folder, port = 0, base = "/", host = "127.0.0.1", isolated = false, headers = {} }) {
+/// of each request, `close` ends at once, open connections included (the network is cut). `wait` answers a promise for each path:
+/// the file goes out when it is kept.
+export async function serve({ folder, port = 0, base = "/", host = "127.0.0.1", isolated = false, headers = {}, wait = () => undefined }) {
   const root = resolve(folder);
   const requests = [];
   const server = createServer(async (request, response) => {
@@ -46,6 +47,7 @@ export async function serve({ folder, port = 0, base = "/", host = "127.0.0.1", 
         return refuse(400, "bad request");
       }
       requests.push(path);
+      await wait(path);
       if (!["GET", "HEAD"].includes(request.method)) return refuse(405, "only GET and HEAD");
       if (`${path}/` === base) {
         response.writeHead(301, { location: base });

@@ -201,6 +201,8 @@ pub enum Event {
     Loading { job: JobId, received: u64, total: Option<u64> },
     /// The model is loaded.
     Ready { job: JobId, model: ModelInfo },
+    /// The model is in use, and its text tower is still being fetched, or could not be: why. All `total` bytes are there when it ends.
+    TextTower { job: JobId, received: u64, total: u64, trouble: Option<String> },
     /// So many threads share the work from now on. Comes with a large model, where the browser lets threads share memory.
     Threads { job: JobId, count: u32 },
     /// The model could not be loaded; an earlier one, if any, stays in use.
@@ -527,6 +529,9 @@ pub struct ModelEntry {
     /// limit the size of a file.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<ModelPart>,
+    /// Its beginning, where that is enough to see with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub front: Option<Box<ModelFront>>,
     /// Size of the file; 0 where only its host knows.
     pub bytes: u64,
     /// SHA-256 of the file, lower-case hex; empty where nobody knew it beforehand.
@@ -568,6 +573,15 @@ pub struct ModelPart {
     pub file: String,
     pub bytes: u64,
     /// SHA-256 of the piece, lower-case hex.
+    pub sha256: String,
+}
+
+/// The beginning of a model's file, up to its text tower: whoever has it can see pictures, and understands the texts that the model
+/// knows by heart.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelFront {
+    pub bytes: u64,
+    /// SHA-256 of the beginning, lower-case hex.
     pub sha256: String,
 }
 
@@ -643,6 +657,7 @@ impl Event {
             Event::Manifest { job, .. }
             | Event::NotDeleted { job, .. }
             | Event::Loading { job, .. }
+            | Event::TextTower { job, .. }
             | Event::Ready { job, .. }
             | Event::Threads { job, .. }
             | Event::LoadFailed { job, .. }
@@ -690,6 +705,7 @@ mod tests {
             Event::FrameScored { job, score, timings },
             Event::Failed { job, image: None, stage: Stage::Format, message: "\"quoted\"\u{2028}ß".into() },
             Event::Loading { job, received: u64::MAX, total: None },
+            Event::TextTower { job, received: 1, total: 2, trouble: Some("the connection broke".into()) },
         ];
         for event in events {
             let text = serde_json::to_string(&event).expect("plain data");

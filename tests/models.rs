@@ -130,6 +130,12 @@ fn a_model_at_chance_is_added_only_by_force() {
         let manifest = offered(&scene.0.join("shelf"));
         assert_eq!(manifest.models[0].parts.len(), parts);
         assert!(parts == 0 || manifest.models[0].parts[0].bytes >= see);
+        // and it is said which bytes are enough to see with
+        let (entry, front) = (&manifest.models[0], manifest.models[0].front.as_ref());
+        assert_eq!(front.is_some(), parts == 2);
+        if let Some(front) = front {
+            assert_eq!((front.bytes, &front.sha256), (entry.parts[0].bytes, &entry.parts[0].sha256));
+        }
     }
 }
 

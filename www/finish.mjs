@@ -5,6 +5,7 @@ import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { bake } from './bake.mjs';
 
 const out = process.env.TRUNK_STAGING_DIR;
 const root = process.env.TRUNK_SOURCE_DIR ? join(process.env.TRUNK_SOURCE_DIR, '..') : '.';
@@ -31,18 +32,8 @@ const copy = (from, to, wanted) => {
   for (const name of readdirSync(source).filter(wanted)) cpSync(join(source, name), join(out, to, name));
 };
 copy('weights', 'weights', (name) => name === 'manifest.json' || name.endsWith('.gguf'));
-// `make dist MODEL=...`: a folder that `oddlens model` made, whose model the page begins with
-const manifestFile = join(out, 'weights/manifest.json');
-if (process.env.ODDLENS_MODELS) {
-  const folder = process.env.ODDLENS_MODELS;
-  const baked = JSON.parse(readFileSync(join(root, folder, 'manifest.json'), 'utf8'));
-  const files = baked.models.flatMap((model) => (model.parts?.length ? model.parts : [model])).map((piece) => piece.file);
-  copy(folder, 'weights', (name) => files.includes(name));
-  const ids = baked.models.map((model) => model.id);
-  const own = existsSync(manifestFile) ? JSON.parse(readFileSync(manifestFile, 'utf8')).models : [];
-  const models = [...baked.models, ...own.filter((model) => !ids.includes(model.id))];
-  writeFileSync(manifestFile, `${JSON.stringify({ default: baked.default, models }, null, 2)}\n`);
-}
+// `make dist MODEL=...`
+if (process.env.ODDLENS_MODELS) bake(join(root, process.env.ODDLENS_MODELS), join(out, 'weights'));
 copy('www/samples', 'samples', (name) => name === 'samples.json' || /\.(jpe?g|png|webp)$/.test(name));
 for (const name of ['icon.svg', 'icon-180.png']) {
   if (existsSync(join(root, 'www', name))) cpSync(join(root, 'www', name), join(out, name));
@@ -62,6 +53,7 @@ let html = readFileSync(join(out, 'index.html'), 'utf8');
 for (const name of marked) html = html.replace(`"${name}"`, `"${name}?v=${version}"`);
 writeFileSync(join(out, 'index.html'), html);
 
+const manifestFile = join(out, 'weights/manifest.json');
 const manifest = existsSync(manifestFile) ? JSON.parse(readFileSync(manifestFile, 'utf8')) : { models: [] };
 // the service worker keeps the one that its browser uses on a first visit; the program with threads and its helper when they are used
 const programs = ['worker.js', 'worker_bg.wasm', 'worker-relaxed.js', 'worker-relaxed_bg.wasm'];

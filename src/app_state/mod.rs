@@ -66,6 +66,8 @@ pub struct State {
     pub filter: Filter,
     pub camera: Option<Camera>,
     pub worker: Worker,
+    /// How the text tower of the model in use comes; `None`: it is there.
+    pub text_tower: Option<TextTower>,
     /// Threads that compute.
     pub threads: u32,
     /// The browser falsifies canvas reads: pictures that it decodes are scored from falsified pixels.
@@ -112,6 +114,16 @@ pub enum Model {
     Loading { job: JobId, received: u64, total: Option<u64>, pace: Pace, seconds_left: Option<f64> },
     Ready(Rc<ModelInfo>),
     Failed(String),
+}
+
+/// The text tower of a model that is in use without it: until it is there, the model understands the words that it knows by heart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TextTower {
+    /// Bytes of the model's file.
+    pub received: u64,
+    pub total: u64,
+    /// Why no more comes, one line.
+    pub trouble: Option<String>,
 }
 
 /// How fast bytes come of late: what was there already of an earlier visit, and how fast it once was, say nothing.
@@ -302,6 +314,7 @@ impl Default for State {
             filter: Filter::default(),
             camera: None,
             worker: Worker::Starting,
+            text_tower: None,
             threads: 1,
             canvas_noise: false,
             status: "".into(),
@@ -904,7 +917,16 @@ impl State {
 
     fn hear(&mut self, event: Event, thumbnail: Option<Rc<str>>, now: f64, effects: &mut Vec<Effect>) {
         match event {
-            Event::Manifest { models, .. } => self.offered = models.into(),
+            Event::Manifest { models, .. } => {
+                if let Model::Ready(info) = &mut self.model
+                    && let Some(kept) =
+                        models.iter().find(|m| m.kept && m.id == info.entry.id && m.sha256 == info.entry.sha256)
+                {
+                    // it came in the middle of its use
+                    Rc::make_mut(info).entry = kept.clone();
+                }
+                self.offered = models.into();
+            }
             Event::Loading { job, received, total } => {
                 if let Model::Loading { job: mine, mut pace, .. } = self.model
                     && mine == job
@@ -929,6 +951,7 @@ impl State {
                     // from now on it is found in the store
                     self.model_address = None;
                 }
+                self.text_tower = None;
                 self.say(format!("The model {} is ready.", model.entry.name));
                 if !model.methods.iter().any(|m| m.id == self.setup.method)
                     && let Some(first) = model.methods_by_words().next()
@@ -955,6 +978,7 @@ impl State {
                     self.give_back();
                 }
             }
+            Event::TextTower { received, total, trouble, .. } => self.hear_text_tower(received, total, trouble),
             Event::Threads { count, .. } => self.threads = count,
             Event::NotDeleted { message, .. } => {
                 let notice = format!("The model could not be deleted: {message}.");
@@ -1054,6 +1078,20 @@ impl State {
             | Event::HeadLoaded { .. }
             | Event::HeadFailed { .. }) => self.hear_learning(learned, effects),
         }
+    }
+
+    fn hear_text_tower(&mut self, received: u64, total: u64, trouble: Option<String>) {
+        // while another is loaded, it is the fallback's
+        if let Model::Ready(info) = &self.model {
+            let name = &info.entry.name;
+            if let Some(why) = &trouble {
+                self.say(format!("{name} understands the usual words; what it needs for others has not come: {why}"));
+            } else if received == total {
+                self.say(format!("{name} is whole: it reads any words."));
+            }
+        }
+        let is_whole = received == total && trouble.is_none();
+        self.text_tower = (!is_whole).then_some(TextTower { received, total, trouble });
     }
 
     fn hear_not_loaded(&mut self, job: JobId, message: &str, why: NotLoaded, effects: &mut Vec<Effect>) {

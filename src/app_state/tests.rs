@@ -15,6 +15,7 @@ fn info(id: &str) -> ModelInfo {
             file: format!("{id}.gguf"),
             address: None,
             parts: vec![],
+            front: None,
             bytes: 5_800_000,
             sha256: String::new(),
             threshold: 0.4,
@@ -544,6 +545,39 @@ fn a_doubtful_model_waits_for_a_word() {
     b.event(Event::Ready { job: b.last_job(), model: ModelInfo { entry, ..info } });
     assert_eq!((b.state.doubtful, b.state.wanted_model.as_deref()), (false, Some("far")));
     assert!(b.act(Action::UseDoubtful).is_empty());
+}
+
+/// A model is in use before its text tower is there; what is said of that ends with it, or with the model.
+#[test]
+fn a_text_tower_may_come_later() {
+    let mut b = Bench::default();
+    b.act(Action::WorkerAlive);
+    let job = b.last_job();
+    b.event(Event::Ready { job, model: info("far") });
+    let comes = |received, trouble: Option<&str>| Event::TextTower {
+        job,
+        received,
+        total: 100,
+        trouble: trouble.map(str::to_owned),
+    };
+    b.event(comes(40, None));
+    assert_eq!(b.state.text_tower, Some(TextTower { received: 40, total: 100, trouble: None }));
+    b.event(comes(60, Some("the connection broke")));
+    assert!(b.state.status.contains("has not come: the connection broke"), "{}", b.state.status);
+    assert!(b.state.text_tower.as_ref().is_some_and(|tower| tower.trouble.is_some()));
+    b.event(comes(100, None));
+    assert_eq!(b.state.text_tower, None);
+    assert!(b.state.status.contains("reads any words"), "{}", b.state.status);
+    // from now on it is one of those that are kept, under the same checksum
+    let kept = ModelEntry { kept: true, ..info("far").entry };
+    b.event(Event::Manifest { job, models: vec![ModelEntry { sha256: "other".into(), ..kept.clone() }, kept] });
+    assert!(matches!(&b.state.model, Model::Ready(info) if info.entry.kept));
+    // what ends because another is asked for stands there should that one fail, and goes when it is there
+    b.act(Action::LoadModel(Some("mini".into())));
+    b.event(comes(70, Some("paused")));
+    assert!(b.state.text_tower.is_some());
+    b.event(Event::Ready { job: b.last_job(), model: info("mini") });
+    assert_eq!(b.state.text_tower, None);
 }
 
 /// What an earlier visit left comes at once, and says nothing about the network.

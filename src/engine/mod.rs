@@ -16,9 +16,10 @@ use crate::clip::Encoder;
 use crate::clip::on_demand::OnDemand;
 use crate::clip::text_table::TextTable;
 use crate::protocol::{
-    Event, ImageId, JobId, ModelEntry, ModelInfo, NotLoaded, Outcome, Parcel, Request, Stage, Timings,
+    Event, ImageId, JobId, ModelEntry, ModelInfo, NotLoaded, Outcome, Parcel, Request, Setup, Stage, Timings,
 };
 use crate::score::METHODS;
+use crate::score::prompts::prompts;
 use crate::weights::{Checkpoint, Source};
 use learning::{Kept, Learning, Ready};
 use pipeline::{Failure, Prepared};
@@ -316,12 +317,14 @@ impl Engine {
         self.in_force.as_ref().ok_or_else(|| Failure::new(Stage::Score, NOTHING_NORMAL))
     }
 
-    /// Whether a setup may have to read the text tower.
-    pub fn may_read(&self) -> bool {
-        self.loaded.as_ref().is_some_and(|model| !model.has_text_tower())
+    /// Whether a setup has a text that the loaded model neither knows by heart nor can embed before its text tower is read.
+    pub fn must_read(&self, setup: &Setup) -> bool {
+        let Some(model) = self.loaded.as_ref().filter(|model| !model.has_text_tower()) else { return false };
+        let prompts = prompts(setup, |name| model.vocabulary().spell(name));
+        prompts.is_ok_and(|(prompts, _)| prompts.iter().flat_map(|prompt| &prompt.texts).any(|text| !model.knows(text)))
     }
 
-    fn set_up(&mut self, job: JobId, setup: &crate::protocol::Setup, emit: Emit<'_>) {
+    fn set_up(&mut self, job: JobId, setup: &Setup, emit: Emit<'_>) {
         let started = (self.clock)();
         let prepared = self.encoder().and_then(|encoder| Prepared::new(encoder, setup));
         if let Some(model) = &self.loaded {

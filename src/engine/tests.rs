@@ -296,6 +296,7 @@ fn entry() -> ModelEntry {
         file: "x.gguf".into(),
         address: None,
         parts: vec![],
+        front: None,
         bytes: 3,
         sha256: String::new(),
         threshold: 0.5,

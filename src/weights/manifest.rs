@@ -31,7 +31,7 @@ impl Manifest {
 ///
 /// # Errors
 /// When it is not JSON of this form, or its default is not in it, or a file name leaves the manifest's folder, or an address is
-/// none to fetch from, or parts do not add up to the file.
+/// none to fetch from, or parts do not add up to the file, or its front is not a part of it.
 pub fn parse(json: &str) -> Result<Manifest, WeightsError> {
     let manifest: Manifest = serde_json::from_str(json).map_err(|e| WeightsError::Manifest(e.to_string()))?;
     manifest.entry(None)?;
@@ -53,6 +53,11 @@ pub fn parse(json: &str) -> Result<Manifest, WeightsError> {
             if sum != Some(model.bytes) {
                 return Err(wrong(&format!("parts of {} bytes together", model.bytes), &format!("{sum:?}")));
             }
+        }
+        if let Some(front) = &model.front
+            && !(1..model.bytes).contains(&front.bytes)
+        {
+            return Err(wrong(&format!("a front of less than {} bytes", model.bytes), &front.bytes.to_string()));
         }
     }
     Ok(manifest)
@@ -179,6 +184,10 @@ mod tests {
         };
         assert!(parse(&parts(7, "a")).is_ok());
         assert!(parse(&parts(8, "a")).is_err() && parse(&parts(7, "../a")).is_err());
+        let front = |bytes: u64| {
+            with("a.gguf").replace(r#""bytes":1"#, &format!(r#""bytes":7,"front":{{"bytes":{bytes},"sha256":""}}"#))
+        };
+        assert!(parse(&front(6)).is_ok() && parse(&front(7)).is_err() && parse(&front(0)).is_err());
         let from = |address: &str| with("a.gguf").replace("{\"id\"", &format!("{{\"address\":\"{address}\",\"id\""));
         for good in ["https://hub/a", "http://127.0.0.1:80/a", "http://localhost/a"] {
             assert!(parse(&from(good)).is_ok(), "{good}");

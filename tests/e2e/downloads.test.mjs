@@ -8,6 +8,7 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:f
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
+import { bake } from "../../www/bake.mjs";
 import { commandLine, dist, file, host, launch, repository, scratch, visit } from "./harness.mjs";
 import { hub } from "./hub.mjs";
 import { randomClip } from "./random_clip.mjs";
@@ -23,8 +24,8 @@ const offered = (bytes, more) => ({
   threshold_source: "None.", can: "Everything that the tests ask.", cannot: "More.", memory_bytes: 20_000_000, ...more,
 });
 
-/// The page with another model in its manifest.
-async function site(t, entry, extra = {}) {
+/// The page with another model in its manifest; `extra` are files beside that, `options` the host's.
+async function site(t, entry, extra = {}, options = {}) {
   const folder = join(scratch(t), "site");
   cpSync(dist, folder, { recursive: true });
   const path = join(folder, "weights/manifest.json");
@@ -32,7 +33,7 @@ async function site(t, entry, extra = {}) {
   manifest.models.push(entry);
   writeFileSync(path, JSON.stringify(manifest));
   for (const [name, bytes] of Object.entries(extra)) writeFileSync(join(folder, "weights", name), bytes);
-  return host(t, { folder });
+  return host(t, { folder, ...options });
 }
 
 const line = (page, id = "far") => page.locator(`[data-testid="model"][data-model="${id}"]`);
@@ -384,6 +385,206 @@ describe("downloads", () => {
       await server.close();
       await page.reload({ waitUntil: "domcontentloaded" });
       await inUse(person);
+    });
+  });
+
+  // a model of any words as a host has it: made by the command line, in parts of one tower each
+  const hosted = async (t) => {
+    const { bytes, config } = randomClip(7);
+    const shelf = scratch(t);
+    writeFileSync(join(shelf, "model.safetensors"), bytes);
+    writeFileSync(join(shelf, "config.json"), config);
+    const out = join(shelf, "weights");
+    execFileSync(tool, ["model", "add", join(shelf, "model.safetensors"), "--out", out, "--id", "far", "--force", "--part-bytes", "4000000"], { stdio: "pipe" });
+    const entry = JSON.parse(readFileSync(join(out, "manifest.json"))).models[0];
+    const parts = Object.fromEntries(entry.parts.map(({ file }) => [file, readFileSync(join(out, file))]));
+    const sums = entry.parts.map(({ bytes }) => bytes).reduce((all, n) => [...all, n + (all.at(-1) ?? 0)], []);
+    const toSee = sums.indexOf(entry.front.bytes) + 1;
+    assert.ok(toSee > 0 && toSee < entry.parts.length, `its front is whole parts, not all of them: ${entry.front.bytes} of ${sums}`);
+    const say = (words, picture = "teapot.jpg") => commandLine([join(repository, "www/samples", picture)], "--normal", words, "--model", join(shelf, "model.safetensors"))[0].score;
+    return { entry, parts, toSee, say, out };
+  };
+  const near = (card, expected) => assert.ok(Math.abs(card.score - expected) < 1e-4, `${card.score} against ${expected}`);
+  const whole = (person) => person.until("it is kept", () => document.querySelector('[data-testid="model"][data-model="far"]')?.dataset.kept === "true" && !document.querySelector('[data-testid="text-tower"]'));
+
+  test("a model beside the page is in use when it can see; words of one's own wait for the rest, the usual ones do not", async (t) => {
+    const { entry, parts, toSee, say } = await hosted(t);
+    let release;
+    const held = new Promise((done) => (release = done));
+    const late = new Set(entry.parts.slice(toSee).map(({ file }) => file));
+    const server = await site(t, entry, parts, { wait: (path) => (late.has(path.split("/").at(-1)) ? held : undefined) });
+    await visit(browser, server.url, { allowed }, async (person, page) => {
+      await person.setClasses("horse");
+      await person.pick({ name: "a.jpg", bytes: file("www/samples", "teapot.jpg") });
+      await person.settled(1);
+      await openPanel(person);
+      await press(page, "Download");
+      await inUse(person);
+      near((await person.settled(1))[0], say("horse"));
+      const tower = person.hook("text-tower");
+      assert.match(await tower.innerText(), /understands the usual words already/);
+      assert.equal(Number(await tower.getAttribute("data-received")), entry.front.bytes);
+      await person.screenshot("downloads-text-tower-wide");
+      // more pictures, and other usual words, while the rest is awaited
+      await person.pick({ name: "b.jpg", bytes: file("www/samples", "school-bus.jpg") });
+      await person.setClasses("school bus");
+      const two = await person.settled(2);
+      near(two.find(({ name }) => name === "b.jpg"), say("school bus", "school-bus.jpg"));
+      // words of one's own
+      await person.setClasses("a teapot seen from above");
+      await page.waitForTimeout(300);
+      release();
+      await whole(person);
+      near((await person.settled(2)).find(({ name }) => name === "a.jpg"), say("a teapot seen from above"));
+      assert.equal(server.requests.filter((path) => path.endsWith(entry.parts[0].file)).length, 1, "nothing is fetched twice");
+      await controlled(person);
+      await page.waitForTimeout(500);
+      await server.close();
+      await page.reload({ waitUntil: "domcontentloaded" });
+      await inUse(person);
+      await person.pick({ name: "a.jpg", bytes: file("www/samples", "teapot.jpg") });
+      near((await person.settled(1))[0], say("a teapot seen from above"));
+    });
+  });
+
+  test("a model that was baked into the page is what it begins with, and is there again without a network", async (t) => {
+    const { say, out } = await hosted(t);
+    const folder = join(scratch(t), "site");
+    cpSync(dist, folder, { recursive: true });
+    bake(out, join(folder, "weights"));
+    const server = await host(t, { folder, base: "/some/where/" });
+    await visit(browser, `${server.url}#normal=horse`, { allowed }, async (person, page) => {
+      await inUse(person);
+      await person.pick({ name: "a.jpg", bytes: file("www/samples", "teapot.jpg") });
+      near((await person.settled(1))[0], say("horse"));
+      await person.setClasses("a teapot seen from above");
+      near((await person.settled(1))[0], say("a teapot seen from above"));
+      await openPanel(person);
+      await whole(person);
+      await controlled(person);
+      await page.waitForTimeout(500);
+      await server.close();
+      await page.reload({ waitUntil: "domcontentloaded" });
+      await inUse(person);
+    });
+    // the make goal has the command line fill the folder, and Trunk's hook bake it
+    const words = execFileSync("make", ["-n", "dist", "MODEL=vit-b-32"], { cwd: repository, encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
+    assert.match(words, /ODDLENS_MODELS=dist-model\/weights scripts\/with-tools trunk build --release/);
+    assert.match(words, /model fetch "vit-b-32" --out dist-model\/weights/);
+  });
+
+  test("a rest that does not come is said, leaves the usual words, and is fetched when it is wanted again", async (t) => {
+    const { entry, parts, say } = await hosted(t);
+    const last = entry.parts.at(-1).file;
+    const server = await site(t, entry, parts);
+    await visit(browser, server.url, { allowed }, async (person, page, context) => {
+      let cut = true;
+      await context.route(`**/${last}*`, (route) => (cut ? route.abort() : route.continue()));
+      await person.setClasses("horse");
+      await person.pick({ name: "a.jpg", bytes: file("www/samples", "teapot.jpg") });
+      await person.settled(1);
+      await openPanel(person);
+      await press(page, "Download");
+      await inUse(person);
+      await person.until("it is said", () => /has not come/.test(document.querySelector('[data-testid="text-tower"]')?.innerText ?? ""));
+      near((await person.settled(1))[0], say("horse"));
+      // it is tried once more for words of one's own, and refused in one line
+      await person.setClasses("a teapot seen from above");
+      const refused = await person.until("the words are refused", () => [...document.querySelectorAll('[role="alert"], .bad')].map((e) => e.innerText).find((text) => /text tower has not come/.test(text)));
+      assert.ok(!refused.includes("\n"), refused);
+      near((await person.settled(1))[0], say("horse"));
+      // and goes on when the network is there again
+      cut = false;
+      await person.hook("fetch-text-tower").click();
+      await whole(person);
+      near((await person.settled(1))[0], say("a teapot seen from above"));
+      // what had come was not fetched again
+      assert.equal(server.requests.filter((path) => path.endsWith(entry.parts[0].file)).length, 1);
+    });
+  });
+
+  test("a page that is closed before the rest came goes on at the next visit, from the front that is kept", async (t) => {
+    const { entry, parts, toSee, say } = await hosted(t);
+    const late = new Set(entry.parts.slice(toSee).map(({ file }) => file));
+    let release;
+    const held = new Promise((done) => (release = done));
+    const server = await site(t, entry, parts, { wait: (path) => (late.has(path.split("/").at(-1)) ? held : undefined) });
+    await visit(browser, server.url, { allowed }, async (person, page) => {
+      await person.setClasses("horse");
+      await openPanel(person);
+      await press(page, "Download");
+      await inUse(person);
+      await page.reload({ waitUntil: "domcontentloaded" });
+      await inUse(person);
+      await person.pick({ name: "a.jpg", bytes: file("www/samples", "teapot.jpg") });
+      near((await person.settled(1))[0], say("horse"));
+      await openPanel(person);
+      // deleted while it is in use and on its way: nothing of it stays in the store
+      await line(page).locator('[data-testid="delete-model"]').click();
+      await person.until("nothing of it is kept", async () => {
+        for await (const name of (await (await navigator.storage.getDirectory()).getDirectoryHandle("models")).keys()) if (/^far-/.test(name)) return false;
+        return true;
+      });
+      assert.equal(server.requests.filter((path) => path.endsWith(entry.parts[0].file)).length, 1);
+      release();
+    });
+  });
+
+  test("a front that is not what was promised is not used", async (t) => {
+    const { entry, parts } = await hosted(t);
+    const first = entry.parts[0].file;
+    const wrong = Buffer.from(parts[first]);
+    wrong[wrong.length - 1] ^= 1;
+    const server = await site(t, entry, { ...parts, [first]: wrong });
+    await visit(browser, server.url, { allowed }, async (person, page) => {
+      await openPanel(person);
+      await press(page, "Download");
+      await notice(person, /its first \d+ bytes: expected SHA-256 .*stays in use/);
+      await inUse(person, "mini");
+      assert.equal(await partial(page), 0);
+    });
+  });
+
+  test("a model that is refused as doubtful leaves the kept one of its name alone", async (t) => {
+    const path = "/a/b/resolve/main/model.safetensors";
+    const clips = [randomClip(1), randomClip(5)];
+    const hubs = await Promise.all(clips.map(({ bytes, config }) => hub(t, { [path]: bytes, "/a/b/resolve/main/config.json": Buffer.from(config) })));
+    const folder = join(scratch(t), "site");
+    cpSync(dist, folder, { recursive: true });
+    const manifest = join(folder, "weights/manifest.json");
+    const own = JSON.parse(readFileSync(manifest));
+    // the same name, first for the one, then for the other
+    const offer = (i) => writeFileSync(manifest, JSON.stringify({ ...own, models: [...own.models, offered(clips[i].bytes, { address: hubs[i].url + path })] }));
+    offer(0);
+    const server = await host(t, { folder });
+    await visit(browser, server.url, { allowed, abroad: hubs.map(({ url }) => url) }, async (person, page) => {
+      const again = async () => {
+        await page.reload({ waitUntil: "domcontentloaded" });
+        await person.ready();
+        await person.pick({ name: "a.jpg", bytes: file("www/samples", "teapot.jpg") });
+        return (await person.settled(1))[0];
+      };
+      await person.setClasses("horse");
+      await openPanel(person);
+      await press(page, "Download");
+      await notice(person, /near chance/);
+      await person.hook("use-doubtful").click();
+      await inUse(person);
+      await person.until("it is kept", () => document.querySelector('[data-testid="model"][data-model="far"]').dataset.kept === "true");
+      const { score } = await again();
+      await inUse(person);
+      const kept = await stored(page);
+      assert.equal(kept.length, 1);
+      offer(1);
+      await again();
+      await openPanel(person);
+      await press(page, "Download");
+      await notice(person, /near chance/);
+      assert.ok((await stored(page)).includes(kept[0]), "the kept one's file is still there");
+      offer(0);
+      const card = await again();
+      await inUse(person);
+      assert.equal(card.score, score);
     });
   });
 });

@@ -5,6 +5,8 @@
 //! Face's hub has in its repositories in place of a large file (Git LFS, docs/spec.md): the hub's header of the same meaning stands on
 //! a redirect, which pages do not see.
 
+use std::rc::Rc;
+
 use js_sys::{Reflect, Uint8Array};
 use oddlens::link::error_text;
 use oddlens::protocol::ModelEntry;
@@ -17,6 +19,7 @@ use web_sys::{
     RequestInit, Response, WorkerGlobalScope,
 };
 
+use crate::arriving::Arriving;
 use crate::fetch::{self, PROGRESS_MILLIS, Watch};
 use crate::store::{self, Begun, Partial};
 use crate::work::{pause, turn};
@@ -63,7 +66,7 @@ struct Piece {
 
 /// Where bytes go.
 enum Sink {
-    Store(Partial),
+    Store(Rc<Partial>),
     Memory(Vec<u8>),
 }
 
@@ -95,7 +98,7 @@ impl Sink {
                 .and_then(|size| bytes.try_reserve_exact(size).ok())
                 .ok_or_else(|| format!("it fits neither into this browser's store ({full}) nor into memory"))?;
             while (bytes.len() as u64) < partial.len() {
-                let portion = partial.read(bytes.len() as u64)?;
+                let portion = partial.read(bytes.len() as u64, u64::MAX)?;
                 push(&mut bytes, &portion)?;
             }
             let _ = partial.clear();
@@ -116,6 +119,9 @@ fn push(bytes: &mut Vec<u8>, chunk: &Uint8Array) -> Result<(), String> {
     Ok(())
 }
 
+/// What is done with a file whose front has come; one line where that cannot be used, and so neither can the whole.
+pub type AtFront<'a> = &'a mut dyn FnMut(Arriving) -> Result<(), String>;
+
 /// A download under way.
 struct Download<'a> {
     entry: ModelEntry,
@@ -123,6 +129,10 @@ struct Download<'a> {
     signal: Option<&'a AbortSignal>,
     sink: Sink,
     hash: Sha256,
+    /// Bytes that were hashed.
+    hashed: u64,
+    /// Hears of the front, once, when it has come and is what was promised. It lies in the store then.
+    at_front: Option<AtFront<'a>>,
     /// What the host calls this version of the file.
     version: String,
     now: fn() -> f64,
@@ -130,15 +140,17 @@ struct Download<'a> {
     progress: &'a mut dyn FnMut(u64, Option<u64>),
 }
 
-/// Fetches the file of `entry`, from where an earlier attempt ended. The caller holds the model's lock.
+/// Fetches the file of `entry`, from where an earlier attempt ended; `at_front` hears of its front, where that comes into the store. The
+/// caller holds the model's lock.
 ///
 /// # Errors
 /// [`Ended`]; what has come so far is kept where it may still become the whole.
-pub async fn file(
+pub async fn file<'a>(
     entry: &ModelEntry,
-    signal: Option<&AbortSignal>,
+    signal: Option<&'a AbortSignal>,
     now: fn() -> f64,
-    progress: &mut dyn FnMut(u64, Option<u64>),
+    progress: &'a mut dyn FnMut(u64, Option<u64>),
+    at_front: Option<AtFront<'a>>,
 ) -> Result<Held, Ended> {
     let mut entry = entry.clone();
     if let (Some(address), true) = (&entry.address, entry.sha256.is_empty())
@@ -152,7 +164,8 @@ pub async fn file(
         entry.bytes = earlier.as_ref().map_or(0, |b| b.entry.bytes);
     }
     // no store at all, or one that refuses: memory
-    let sink = Partial::open(&name).await.map_or_else(|_| Sink::Memory(Vec::new()), Sink::Store);
+    let sink =
+        Partial::open(&name).await.map_or_else(|_| Sink::Memory(Vec::new()), |partial| Sink::Store(Rc::new(partial)));
     let pieces = match &entry.address {
         Some(address) => vec![Piece { address: address.clone(), start: 0, bytes: total(&entry) }],
         None => {
@@ -175,6 +188,8 @@ pub async fn file(
         signal,
         sink,
         hash: Sha256::new(),
+        hashed: 0,
+        at_front,
         version: version.clone().unwrap_or_default(),
         now,
         told: now(),
@@ -245,7 +260,7 @@ impl Download<'_> {
 
     async fn start_anew(&mut self) -> Result<(), Trouble> {
         self.sink.clear().map_err(Trouble::Fatal)?;
-        self.hash = Sha256::new();
+        (self.hash, self.hashed) = (Sha256::new(), 0);
         self.version = String::new();
         self.remember().await;
         Ok(())
@@ -262,14 +277,39 @@ impl Download<'_> {
         }
     }
 
+    /// Hashes what came next, which is kept already.
+    fn digest(&mut self, bytes: &[u8]) -> Result<(), Trouble> {
+        let before = self.hashed;
+        self.hashed += bytes.len() as u64;
+        let front = self.entry.front.as_ref().filter(|front| (before..=self.hashed).contains(&front.bytes));
+        let (Some(front), Sink::Store(partial), Some(_)) = (front, &self.sink, &self.at_front) else {
+            self.hash.update(bytes);
+            return Ok(());
+        };
+        let (head, tail) = bytes.split_at((front.bytes - before) as usize);
+        self.hash.update(head);
+        let got = hex(self.hash.clone().finalize());
+        if !front.sha256.eq_ignore_ascii_case(&got) {
+            let expected = &front.sha256;
+            return Err(Trouble::Useless(format!(
+                "its first {} bytes: expected SHA-256 {expected}, got {got}; nothing of it is kept",
+                front.bytes
+            )));
+        }
+        self.hash.update(tail);
+        let arriving = Arriving::new(self.entry.bytes, partial.clone());
+        self.at_front.take().map_or(Ok(()), |at_front| at_front(arriving)).map_err(Trouble::Useless)
+    }
+
     /// Hashes what an earlier visit left.
     async fn hash_again(&mut self) -> Result<(), Trouble> {
         let Sink::Store(partial) = &self.sink else { return Ok(()) };
+        let partial = partial.clone();
         let mut at = 0;
         while at < partial.len() {
-            let portion = partial.read(at).map_err(Trouble::Useless)?;
+            let portion = partial.read(at, u64::MAX).map_err(Trouble::Useless)?;
             at += u64::from(portion.length());
-            self.hash.update(portion.to_vec());
+            self.digest(&portion.to_vec())?;
             // the same number again and again: what was there already says nothing about the network
             (self.progress)(partial.len(), total(&self.entry));
             turn().await;
@@ -410,7 +450,7 @@ impl Download<'_> {
                 return Err(Trouble::Useless(format!("{address}: expected {} bytes, got more", expected.unwrap_or(0))));
             }
             self.sink.append(&chunk, total(&self.entry)).map_err(Trouble::Fatal)?;
-            self.hash.update(&bytes);
+            self.digest(&bytes)?;
             reader.give_back(&chunk);
             self.tell(false);
         }

@@ -7,6 +7,7 @@ use wasm_bindgen::closure::Closure;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 
+use crate::gate::promise;
 use crate::work::pause;
 
 /// Milliseconds between two tries.
@@ -65,11 +66,4 @@ pub async fn hold(name: &str) -> Lock {
         }
         pause(TRY_MILLIS).await;
     }
-}
-
-/// A promise, and what keeps it.
-fn promise() -> (Promise, Function) {
-    let mut keep = None;
-    let promise = Promise::new(&mut |resolve, _| keep = Some(resolve));
-    (promise, keep.expect("a promise calls its maker at once"))
 }

@@ -2,6 +2,8 @@
 //! the browser to decode what our own decoders do not read. It does not know the page.
 
 #[cfg(target_arch = "wasm32")]
+mod arriving;
+#[cfg(target_arch = "wasm32")]
 mod blob;
 #[cfg(target_arch = "wasm32")]
 mod browser_decoder;
@@ -9,6 +11,8 @@ mod browser_decoder;
 mod download;
 #[cfg(target_arch = "wasm32")]
 mod fetch;
+#[cfg(target_arch = "wasm32")]
+mod gate;
 #[cfg(target_arch = "wasm32")]
 mod lock;
 #[cfg(target_arch = "wasm32")]

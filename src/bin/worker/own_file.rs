@@ -22,6 +22,7 @@ pub fn unknown(sha256: &str, name: &str) -> ModelEntry {
         name: name.to_owned(),
         address: None,
         parts: vec![],
+        front: None,
         bytes: 0,
         sha256: String::new(),
         threshold: 0.5,

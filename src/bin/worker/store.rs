@@ -1,6 +1,8 @@
 //! Models that a person brought, in this browser's own store (the origin private file system, WHATWG File System): listed, read, kept,
 //! deleted. A browser without such a store, or a full one, keeps nothing, and says so; the model works all the same.
 
+use std::cell::Cell;
+
 use js_sys::Uint8Array;
 use oddlens::link::error_text;
 use oddlens::protocol::ModelEntry;
@@ -56,7 +58,7 @@ async fn handle(folder: &FileSystemDirectoryHandle, name: &str, create: bool) ->
 
 /// Writes a whole file.
 async fn write(name: &str, bytes: &[u8]) -> Result<(), String> {
-    let mut partial = Partial::open(name).await?;
+    let partial = Partial::open(name).await?;
     partial.clear()?;
     for portion in bytes.chunks(PORTION) {
         // a copy: browsers write nothing from memory that threads share
@@ -68,7 +70,7 @@ async fn write(name: &str, bytes: &[u8]) -> Result<(), String> {
 /// A file in the store that grows; nobody else can open it meanwhile.
 pub struct Partial {
     access: FileSystemSyncAccessHandle,
-    len: u64,
+    len: Cell<u64>,
 }
 
 impl Partial {
@@ -80,34 +82,35 @@ impl Partial {
         let folder = folder().await?;
         let file = handle(&folder, name, true).await?;
         let access: FileSystemSyncAccessHandle = promise(file.create_sync_access_handle()).await?.unchecked_into();
-        let mut partial = Self { access, len: 0 };
-        partial.len = partial.access.get_size().map_err(|e| error_text(&e))? as u64;
+        let partial = Self { access, len: Cell::new(0) };
+        partial.len.set(partial.access.get_size().map_err(|e| error_text(&e))? as u64);
         Ok(partial)
     }
 
     pub fn len(&self) -> u64 {
-        self.len
+        self.len.get()
     }
 
     /// # Errors
     /// When the store is full; nothing of `bytes` counts then.
-    pub fn append(&mut self, bytes: &Uint8Array) -> Result<(), String> {
+    pub fn append(&self, bytes: &Uint8Array) -> Result<(), String> {
         let at = FileSystemReadWriteOptions::new();
-        at.set_at(self.len as f64);
+        at.set_at(self.len() as f64);
         let n = self.access.write_with_js_u8_array_and_options(bytes, &at).map_err(|e| error_text(&e))?;
         if n != f64::from(bytes.length()) {
             return Err(format!("only {n} of {} bytes could be written", bytes.length()));
         }
-        self.len += u64::from(bytes.length());
+        self.len.set(self.len() + u64::from(bytes.length()));
         Ok(())
     }
 
-    /// Up to 8 MB from `start` on.
+    /// Up to 8 MB from `start` on, and nothing from `end` on.
     ///
     /// # Errors
     /// When the browser cannot read its own file.
-    pub fn read(&self, start: u64) -> Result<Uint8Array, String> {
-        let portion = Uint8Array::new_with_length(self.len.saturating_sub(start).min(PORTION as u64) as u32);
+    pub fn read(&self, start: u64, end: u64) -> Result<Uint8Array, String> {
+        let bytes = end.min(self.len()).saturating_sub(start).min(PORTION as u64);
+        let portion = Uint8Array::new_with_length(bytes as u32);
         let at = FileSystemReadWriteOptions::new();
         at.set_at(start as f64);
         let n = self.access.read_with_js_u8_array_and_options(&portion, &at).map_err(|e| error_text(&e))?;
@@ -116,9 +119,9 @@ impl Partial {
 
     /// # Errors
     /// When the browser refuses.
-    pub fn clear(&mut self) -> Result<(), String> {
+    pub fn clear(&self) -> Result<(), String> {
         self.access.truncate_with_u32(0).map_err(|e| error_text(&e))?;
-        self.len = 0;
+        self.len.set(0);
         Ok(())
     }
 
@@ -415,14 +418,6 @@ pub async fn texts(entry: &ModelEntry) -> Option<Vec<u8>> {
 /// When there is no room, or another tab is writing them.
 pub async fn keep_texts(entry: &ModelEntry, bytes: &[u8]) -> Result<(), String> {
     write(&texts_name(&entry.file), bytes).await
-}
-
-/// Takes a model off the list of those that are kept; its file stays.
-///
-/// # Errors
-/// When the browser refuses.
-pub async fn forget(id: &str) -> Result<(), String> {
-    change(LIST, |all: &mut Vec<ModelEntry>| all.retain(|m| m.id != id)).await
 }
 
 /// Deletes a kept model; one that is not there is deleted already.

@@ -14,7 +14,7 @@ use oddlens::engine::{Engine, ModelFile};
 use oddlens::kernels::crew;
 use oddlens::link::worker_side::{listen, post};
 use oddlens::link::{FromWorker, Received, ToWorker};
-use oddlens::protocol::{Decoder, Event, JobId, ModelEntry, NotLoaded, Parcel, Pixels, Request, Stage};
+use oddlens::protocol::{Decoder, Event, JobId, ModelEntry, NotLoaded, Parcel, Pixels, Request, Setup, Stage};
 use oddlens::quant;
 use oddlens::score::prompts::usual_texts;
 use oddlens::weights::{Checkpoint, Naming, Source, manifest};
@@ -22,8 +22,10 @@ use wasm_bindgen::JsCast;
 use wasm_bindgen_futures::spawn_local;
 use web_sys::{AbortController, AbortSignal, File, WorkerGlobalScope};
 
+use crate::arriving::Arriving;
 use crate::blob::BlobSource;
 use crate::download::{self, Ended, Held};
+use crate::gate::Gate;
 use crate::own_file::{self, OwnFile, Place};
 use crate::{browser_decoder, fetch, lock, store, threads};
 
@@ -38,10 +40,38 @@ struct Worker {
     swept: Cell<bool>,
     /// The model in use, where it is kept.
     kept: RefCell<Option<(ModelEntry, BlobSource)>>,
+    /// The model in use, where it came before its text tower did.
+    coming: RefCell<Option<Rc<Coming>>>,
     /// A model that was refused because it answers as if by chance: ours already, and in no list.
     doubtful: RefCell<Option<(ModelEntry, OwnFile)>>,
     /// The model in use was told the texts that most people ask for.
     told_texts: Cell<bool>,
+}
+
+/// A model that is used before all of its file is there.
+struct Coming {
+    entry: ModelEntry,
+    file: Arriving,
+    /// Opens when the present attempt to fetch the rest ends, well or not.
+    ended: RefCell<Gate>,
+    is_fetched: Cell<bool>,
+}
+
+impl Coming {
+    fn complete(&self, job: JobId, file: Box<dyn Source>) {
+        self.file.complete(file);
+        let total = self.entry.bytes;
+        tell(Event::TextTower { job, received: total, total, trouble: None }.into());
+    }
+}
+
+/// A model that is being fetched.
+struct Fetched {
+    entry: ModelEntry,
+    /// Opens when it is in use, or when all is over.
+    usable: Gate,
+    /// The model, once it is in use.
+    coming: RefCell<Option<Rc<Coming>>>,
 }
 
 /// Texts that a model knows by heart when it was told the usual ones.
@@ -96,6 +126,7 @@ pub fn start() {
         noise_told: Cell::new(false),
         swept: Cell::new(false),
         kept: RefCell::default(),
+        coming: RefCell::default(),
         doubtful: RefCell::default(),
         told_texts: Cell::new(false),
     });
@@ -211,6 +242,10 @@ struct Origin {
     beside: Vec<(String, String)>,
 }
 
+fn not_kept(why: &str) {
+    web_sys::console::warn_1(&format!("the model is not kept for later: {why}").into());
+}
+
 /// What completes a file of others, by name, beside it.
 const CONFIGURATIONS: [&str; 2] = ["config.json", "open_clip_config.json"];
 
@@ -269,7 +304,7 @@ impl Worker {
         self.busy.set(false);
     }
 
-    async fn load(&self, loading: Loading, model: Option<String>, from_afar: bool) {
+    async fn load(self: &Rc<Self>, loading: Loading, model: Option<String>, from_afar: bool) {
         let (job, signal) = (loading.job, loading.signal.as_ref());
         let entry = fetch::entry(job, model.as_deref(), signal, &mut |event| tell(event.into())).await;
         let entry = match entry {
@@ -326,6 +361,7 @@ impl Worker {
         if matches!(used, Used::Yes(_)) {
             self.told_texts.set(false);
             *self.kept.borrow_mut() = kept;
+            *self.coming.borrow_mut() = None;
         }
         used
     }
@@ -363,6 +399,14 @@ impl Worker {
 
     async fn delete(&self, job: JobId, model: &str) {
         let refused = |message: String| tell(Event::NotDeleted { job, message }.into());
+        let coming = self.coming.borrow().clone();
+        if let Some(coming) = coming.filter(|coming| coming.entry.id == model && coming.is_fetched.get()) {
+            if let Some(controller) = &*self.loading.borrow() {
+                controller.abort();
+            }
+            let ended = coming.ended.borrow().clone();
+            ended.passed().await;
+        }
         if let Some(_lock) = lock::try_hold(&lock_of(model)).await {
             store::give_up(model).await;
             if let Err(why) = store::delete(model).await {
@@ -374,10 +418,51 @@ impl Worker {
         let _ = fetch::offer(job, None, None, &mut |event| tell(event.into())).await;
     }
 
-    /// Fetches a model from afar, and goes on as with a person's own file.
-    async fn download(&self, loading: Loading, entry: ModelEntry) {
+    /// Fetches a model, until it is in use or will not be. Where its front has come it is in use, and the rest follows while other
+    /// requests are answered.
+    async fn download(self: &Rc<Self>, loading: Loading, entry: ModelEntry) {
+        let (job, bytes, usable) = (loading.job, entry.bytes, Gate::new());
+        let fetched = Fetched { entry, usable: usable.clone(), coming: RefCell::new(None) };
+        spawn_local(self.clone().fetch_whole(loading, fetched));
+        usable.passed().await;
+        if self.coming.borrow().as_ref().is_some_and(|coming| !coming.file.is_whole()) {
+            self.gather(job, bytes).await;
+        }
+    }
+
+    /// [`Worker::download`] to its end.
+    async fn fetch_whole(self: Rc<Self>, loading: Loading, fetched: Fetched) {
+        let (job, entry) = (loading.job, &fetched.entry);
+        let ended = self.fetch_model(&loading, &fetched).await;
+        let coming = fetched.coming.borrow().clone();
+        match (ended, &coming) {
+            (Ok(()), _) => {}
+            (Err((message, _)), Some(_)) => {
+                let begun = store::begun().await.into_iter().find(|b| b.entry.id == entry.id);
+                let received = begun.map_or(0, |b| b.entry.partial);
+                tell(Event::TextTower { job, received, total: entry.bytes, trouble: Some(message) }.into());
+            }
+            (Err((message, why)), None) => loading.failed(message, why),
+        }
+        if let Some(coming) = coming {
+            coming.is_fetched.set(false);
+            coming.ended.borrow().open();
+        }
+        let _ = fetch::offer(job, Some(&entry.id), None, &mut |event| tell(event.into())).await;
+        fetched.usable.open();
+    }
+
+    /// # Errors
+    /// One line, and why the model is not used, or not whole.
+    async fn fetch_model(self: &Rc<Self>, loading: &Loading, fetched: &Fetched) -> Result<(), (String, NotLoaded)> {
+        let Fetched { entry, usable, coming } = fetched;
         let (job, signal) = (loading.job, loading.signal.clone());
-        let mut progress = |received, total| tell(Event::Loading { job, received, total }.into());
+        let mut progress = |received, total: Option<u64>| {
+            tell(match total.filter(|_| coming.borrow().is_some()) {
+                Some(total) => Event::TextTower { job, received, total, trouble: None }.into(),
+                None => Event::Loading { job, received, total }.into(),
+            });
+        };
         // one tab at a time, until the model is kept
         let mut waited = false;
         let _lock = loop {
@@ -389,36 +474,144 @@ impl Worker {
             progress(begun.map_or(0, |b| b.entry.partial), (entry.bytes > 0).then_some(entry.bytes));
             pause(OTHER_TAB_MILLIS).await;
             if loading.is_over() {
-                return loading.failed("left to another tab".into(), NotLoaded::Paused);
+                return Err(("left to another tab".into(), NotLoaded::Paused));
             }
         };
-        if waited && store::list().await.iter().any(|kept| kept.id == entry.id) {
-            return Box::pin(self.load(loading, Some(entry.id), true)).await;
+        let failed = |message| (message, NotLoaded::Failed);
+        let here = coming.borrow().clone();
+        let own = if waited { store::list().await.into_iter().find(|kept| kept.id == entry.id) } else { None };
+        match (own, &here) {
+            (Some(own), Some(coming)) => {
+                let file = store::open(&own).await.map_err(failed)?;
+                self.complete(job, coming, own, file);
+                return Ok(());
+            }
+            (Some(own), None) => {
+                let loading = Loading { job, started: loading.started, signal };
+                Box::pin(self.load(loading, Some(own.id), true)).await;
+                return Ok(());
+            }
+            (None, _) => {}
         }
-        let (message, why) = match download::file(&entry, signal.as_ref(), now, &mut progress).await {
-            Ok(held) => match self.completed(&entry, signal.as_ref()).await {
-                Ok(beside) => {
-                    let origin = Origin { name: entry.name.clone(), listed: Some(entry.clone()), beside };
-                    match self.take(&loading, held, origin).await {
-                        Ok(()) => (String::new(), None),
-                        // all of it is there, and can be converted another time
-                        Err(_) if loading.is_over() => ("paused: all of it is kept".into(), Some(NotLoaded::Paused)),
-                        Err(message) => {
-                            store::give_up(&entry.id).await;
-                            (message, Some(NotLoaded::Failed))
-                        }
-                    }
-                }
-                Err(_) if loading.is_over() => ("paused: all of it is kept".into(), Some(NotLoaded::Paused)),
-                Err(message) => (format!("{}: {message}", entry.name), Some(NotLoaded::Failed)),
-            },
-            Err(Ended::Paused(message)) => (message, Some(NotLoaded::Paused)),
-            Err(Ended::Failed(message)) => (format!("{}: {message}", entry.name), Some(NotLoaded::Failed)),
+        let mut at_front = |file: Arriving| {
+            let used = self.use_front(loading, entry, file);
+            usable.open();
+            used.map(|used| *coming.borrow_mut() = used)
         };
-        if let Some(why) = why {
-            loading.failed(message, why);
+        let at_front: Option<download::AtFront<'_>> = if here.is_none() { Some(&mut at_front) } else { None };
+        let held = match download::file(entry, signal.as_ref(), now, &mut progress, at_front).await {
+            Ok(held) => held,
+            Err(Ended::Paused(message)) => return Err((message, NotLoaded::Paused)),
+            Err(Ended::Failed(message)) => return Err(failed(format!("{}: {message}", entry.name))),
+        };
+        let here = coming.borrow().clone();
+        match here {
+            Some(coming) => self.keep_whole(job, &coming, held).await.map_err(failed),
+            None => self.take_download(loading, entry, held).await,
         }
-        let _ = fetch::offer(job, Some(&entry.id), None, &mut |event| tell(event.into())).await;
+    }
+
+    /// Goes on with a file that has come as with a person's own.
+    async fn take_download(
+        &self,
+        loading: &Loading,
+        entry: &ModelEntry,
+        held: Held,
+    ) -> Result<(), (String, NotLoaded)> {
+        let paused = || ("paused: all of it is kept".to_owned(), NotLoaded::Paused);
+        let beside = match self.completed(entry, loading.signal.as_ref()).await {
+            Ok(beside) => beside,
+            Err(_) if loading.is_over() => return Err(paused()),
+            Err(message) => return Err((format!("{}: {message}", entry.name), NotLoaded::Failed)),
+        };
+        let origin = Origin { name: entry.name.clone(), listed: Some(entry.clone()), beside };
+        match self.take(loading, held, origin).await {
+            Ok(()) => Ok(()),
+            // all of it is there, and can be converted another time
+            Err(_) if loading.is_over() => Err(paused()),
+            Err(message) => {
+                store::give_up(&entry.id).await;
+                Err((message, NotLoaded::Failed))
+            }
+        }
+    }
+
+    /// Has the engine use a model of which the front has come; none where it is not wanted any more.
+    ///
+    /// # Errors
+    /// One line: it is no model.
+    fn use_front(&self, loading: &Loading, entry: &ModelEntry, file: Arriving) -> Result<Option<Rc<Coming>>, String> {
+        if loading.is_over() {
+            // which whoever fetches will notice, too
+            return Ok(None);
+        }
+        let mut refused = None;
+        let model = ModelFile::alone(file.clone());
+        self.engine.borrow_mut().load(loading.job, entry.clone(), model, loading.started, &mut |parcel| match parcel
+            .message
+        {
+            Event::LoadFailed { message, .. } => refused = Some(message),
+            _ => tell(parcel),
+        });
+        if let Some(message) = refused {
+            let said = format!("{}: ", entry.name);
+            return Err(message.strip_prefix(&said).unwrap_or(&message).to_owned());
+        }
+        self.told_texts.set(false);
+        *self.kept.borrow_mut() = None;
+        let coming =
+            Coming { entry: entry.clone(), file, ended: RefCell::new(Gate::new()), is_fetched: Cell::new(true) };
+        let coming = Some(Rc::new(coming));
+        self.coming.borrow_mut().clone_from(&coming);
+        Ok(coming)
+    }
+
+    /// All of a model in use has come: it is kept for later visits.
+    ///
+    /// # Errors
+    /// One line: what has come cannot be read.
+    async fn keep_whole(&self, job: JobId, coming: &Coming, held: Held) -> Result<(), String> {
+        let (name, sha256) = match held {
+            Held::Stored(name, sha256) => (name, sha256),
+            Held::Memory(bytes) => {
+                coming.complete(job, Box::new(bytes));
+                return Ok(());
+            }
+            Held::Picked(_) => return Err("expected a file that was fetched, got one that was picked".into()),
+        };
+        let file = store::source(&name).await?;
+        let entry = ModelEntry { file: name, sha256, kept: true, partial: 0, ..coming.entry.clone() };
+        match store::keep(&entry).await {
+            Ok(()) => store::give_up(&entry.id).await,
+            Err(why) => not_kept(&why),
+        }
+        self.complete(job, coming, entry, file);
+        Ok(())
+    }
+
+    /// From now on the engine reads the rest of a model from a file of the store.
+    fn complete(&self, job: JobId, coming: &Coming, entry: ModelEntry, file: BlobSource) {
+        file.rest();
+        coming.complete(job, Box::new(file.clone()));
+        *self.kept.borrow_mut() = Some((entry, file));
+    }
+
+    /// Waits for the rest of the model in use, which is fetched again where that had ended.
+    async fn wait_for_rest(self: &Rc<Self>, job: JobId) {
+        let Some(coming) = self.coming.borrow().clone().filter(|coming| !coming.file.is_whole()) else { return };
+        if !coming.is_fetched.replace(true) {
+            *coming.ended.borrow_mut() = Gate::new();
+            let controller = AbortController::new().ok();
+            let signal = controller.as_ref().map(AbortController::signal);
+            // whoever asks for another model ends it
+            *self.loading.borrow_mut() = controller;
+            let loading = Loading { job, started: now(), signal };
+            let (entry, usable) = (coming.entry.clone(), Gate::new());
+            let fetched = Fetched { entry, usable, coming: RefCell::new(Some(coming.clone())) };
+            spawn_local(self.clone().fetch_whole(loading, fetched));
+        }
+        let ended = coming.ended.borrow().clone();
+        ended.passed().await;
     }
 
     /// What completes a file from afar, from beside it.
@@ -437,7 +630,7 @@ impl Worker {
         Ok(beside)
     }
 
-    async fn load_address(&self, loading: Loading, address: String) {
+    async fn load_address(self: &Rc<Self>, loading: Loading, address: String) {
         match manifest::model_address(&address) {
             Ok(address) => {
                 let entry = own_file::at_address(&address);
@@ -539,42 +732,33 @@ impl Worker {
     ) -> Result<(), String> {
         let job = loading.job;
         let put_aside = (entry.clone(), own.clone());
-        let (file, weights, kept) = match own.place {
-            Place::Store(file, source) => (file, Weights::Stored(source), Ok(())),
-            Place::Memory(bytes, why) => (String::new(), Weights::Here(Box::new(bytes)), Err(why)),
+        let (file, weights, why) = match own.place {
+            Place::Store(file, source) => (file, Weights::Stored(source), None),
+            Place::Memory(bytes, why) => (String::new(), Weights::Here(Box::new(bytes)), Some(why)),
         };
-        let entry = ModelEntry { file, bytes: own.bytes, sha256: own.sha256, kept: true, partial: 0, ..entry };
-        let kept = match kept {
-            Ok(()) => store::keep(&entry).await,
-            Err(why) => Err(why),
-        };
-        let entry = ModelEntry { kept: kept.is_ok(), ..entry };
-        if kept.is_ok() {
-            // what was converted is not needed any more, should the worker end now, too
-            store::give_up(&entry.id).await;
-        }
+        let entry = ModelEntry { file, bytes: own.bytes, sha256: own.sha256, kept: why.is_none(), partial: 0, ..entry };
         self.gather(job, entry.bytes).await;
         if loading.is_over() {
             // the page has turned to another model
             return Err("cancelled".into());
         }
-        let used = self.use_file(loading, entry.clone(), weights, samples).await;
-        match (&used, &kept) {
-            (Used::Yes(_), Ok(())) => {}
-            (Used::Yes(_), Err(why)) => {
-                web_sys::console::warn_1(&format!("the model is not kept for later: {why}").into());
+        match self.use_file(loading, entry.clone(), weights, samples).await {
+            // one of the same name that was kept before goes only now
+            Used::Yes(_) => match why.map_or(Ok(()), Err).and(store::keep(&entry).await) {
+                // what was converted is not needed any more
+                Ok(()) => store::give_up(&entry.id).await,
+                Err(why) => {
+                    // a file that is in no list goes with the next sweep but one
+                    not_kept(&why);
+                    *self.kept.borrow_mut() = None;
+                }
+            },
+            // its file stays for as long as a person may want it; the next sweep finds it in no list
+            Used::Doubtful => *self.doubtful.borrow_mut() = Some(put_aside),
+            Used::No => {
+                store::remove(&entry.file).await;
+                store::give_up(&entry.id).await;
             }
-            (Used::Doubtful, _) => {
-                // its file stays for as long as a person may want it; the next sweep finds it in no list
-                let _ = store::forget(&entry.id).await;
-                *self.doubtful.borrow_mut() = Some(put_aside);
-            }
-            (Used::No, _) => {
-                let _ = store::delete(&entry.id).await;
-            }
-        }
-        if kept.is_err() && !entry.file.is_empty() && !matches!(used, Used::Doubtful) {
-            store::remove(&entry.file).await;
         }
         let _ = fetch::offer(job, Some(&entry.id), None, &mut |event| tell(event.into())).await;
         Ok(())
@@ -596,11 +780,12 @@ impl Worker {
         })
     }
 
-    /// Opens the file of the model in use where its text tower may have to be read: the engine cannot wait for that.
-    async fn open_for_texts(&self) {
-        if !self.engine.borrow().may_read() {
+    /// Sees to it that the text tower of the model in use can be read where a setup asks for that: the engine cannot wait.
+    async fn open_for_texts(self: &Rc<Self>, job: JobId, setup: &Setup) {
+        if !self.engine.borrow().must_read(setup) {
             return;
         }
+        self.wait_for_rest(job).await;
         let kept = self.kept.borrow().clone();
         if let Some((entry, file)) = kept
             && let Ok(access) = store::reading(&entry.file).await
@@ -609,9 +794,9 @@ impl Worker {
         }
     }
 
-    async fn ask(&self, request: Request, buffers: Vec<ArrayBuffer>) {
-        if matches!(request, Request::Setup { .. }) {
-            self.open_for_texts().await;
+    async fn ask(self: &Rc<Self>, request: Request, buffers: Vec<ArrayBuffer>) {
+        if let Request::Setup { job, setup } = &request {
+            self.open_for_texts(*job, setup).await;
         }
         let attachments = buffers.iter().map(|b| Uint8Array::new(b).to_vec()).collect();
         let score = match &request {
@@ -665,9 +850,12 @@ impl Worker {
 
 /// The pictures by which a model proves that it is one; none where they cannot be had, as without a network on a first visit.
 async fn samples() -> Vec<Vec<u8>> {
+    let scope = js_sys::global().unchecked_into::<WorkerGlobalScope>();
+    // by the same mark as the page asks for them: so they are there without a network, too
+    let version = scope.location().search();
     let mut samples = Vec::new();
     for (_, file) in SAMPLES {
-        match fetch::small_file(&format!("samples/{file}")).await {
+        match fetch::small_file(&format!("samples/{file}{version}")).await {
             Ok(bytes) => samples.push(bytes),
             Err(_) => return Vec::new(),
         }

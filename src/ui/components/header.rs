@@ -3,7 +3,7 @@
 use yew::prelude::*;
 
 use super::shared::{bytes, millis};
-use crate::app_state::{Action, Model, Worker};
+use crate::app_state::{Action, Model, TextTower, Worker};
 use crate::protocol::ModelEntry;
 use crate::ui::hooks::dom;
 use crate::ui::hooks::session::Session;
@@ -77,6 +77,8 @@ pub struct ModelPanelProps {
     pub doubtful: bool,
     /// What is being loaded comes in as many goes as it takes.
     pub is_download: bool,
+    /// How the text tower of the model in use comes, where it is not there.
+    pub text_tower: Option<TextTower>,
     pub threads: u32,
     pub canvas_noise: bool,
 }
@@ -141,6 +143,9 @@ pub fn ModelPanel(props: &ModelPanelProps) -> Html {
                         <dt>{"Ready after"}</dt><dd>{millis(info.load_millis)}</dd>
                         <dt>{"Threshold"}</dt><dd>{format!("{}: {}", entry.threshold, entry.threshold_source)}</dd>
                     </dl>
+                    if let Some(tower) = &props.text_tower {
+                        {text_tower(tower, &load)}
+                    }
                     if props.canvas_noise {
                         <p class="note">
                             {"This browser falsifies pixels that are read from a canvas. Camera pictures, and files that only the browser can decode, get slightly wrong scores here."}
@@ -215,6 +220,22 @@ pub fn ModelPanel(props: &ModelPanelProps) -> Html {
                 <button type="submit" data-testid="fetch-model">{"Fetch"}</button>
             </form>
         </section>
+    }
+}
+
+/// What is still to come of the model in use.
+fn text_tower(tower: &TextTower, load: &Callback<MouseEvent>) -> Html {
+    let come = format!("{} of {} have come", bytes(tower.received), bytes(tower.total));
+    html! {
+        <div class="note" data-testid="text-tower" data-received={tower.received.to_string()}>
+            if let Some(why) = &tower.trouble {
+                <p>{format!("It understands the usual words. What it needs for others has not come: {why}")}</p>
+                <button type="button" class="small" data-testid="fetch-text-tower" onclick={load}>{"Fetch the rest"}</button>
+            } else {
+                <p>{format!("It understands the usual words already. What it needs for others is on its way: {come}.")}</p>
+                <progress max={tower.total.to_string()} value={tower.received.to_string()} aria-label="Fetching the rest of the model" />
+            }
+        </div>
     }
 }
 

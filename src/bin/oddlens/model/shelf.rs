@@ -10,7 +10,7 @@ use std::sync::Arc;
 use oddlens::clip::{self, Clip, Compute, Encoder, Sidecars};
 use oddlens::engine::self_test::{Answers, EMBEDDED};
 use oddlens::eval::paths::{one_line, replace};
-use oddlens::protocol::{ModelEntry, ModelPart};
+use oddlens::protocol::{ModelEntry, ModelFront, ModelPart};
 use oddlens::weights::manifest::{self, Manifest};
 use oddlens::weights::{Checkpoint, convert};
 
@@ -128,14 +128,28 @@ pub fn put(
     Ok(())
 }
 
-/// A model's file in pieces of at most `size` bytes, of which none holds some of both towers.
-fn pieces(bytes: &Arc<[u8]>, size: usize) -> impl Iterator<Item = &[u8]> {
-    let text_tower = Checkpoint::open(bytes.clone()).ok().and_then(|checkpoint| {
-        let of_texts = checkpoint.tensors().iter().filter(|(name, _)| !convert::is_to_see_with(name));
-        usize::try_from(of_texts.map(|(_, tensor)| tensor.range.start).min()?).ok()
-    });
-    let (see, say) = bytes.split_at(text_tower.unwrap_or(bytes.len()).min(bytes.len()));
-    see.chunks(size).chain(say.chunks(size))
+/// A model's file as a page fetches it: in pieces of at most so many bytes, of which none holds some of both towers.
+struct Split<'a> {
+    pieces: Vec<&'a [u8]>,
+    /// What is enough to see with, where the model knows texts by heart to compare pictures with.
+    front: Option<&'a [u8]>,
+}
+
+impl<'a> Split<'a> {
+    fn of(bytes: &'a Arc<[u8]>, size: usize) -> Self {
+        let checkpoint = Checkpoint::open(bytes.clone()).ok();
+        let text_tower = checkpoint.as_ref().and_then(|checkpoint| {
+            let of_texts = checkpoint.tensors().iter().filter(|(name, _)| !convert::is_to_see_with(name));
+            usize::try_from(of_texts.map(|(_, tensor)| tensor.range.start).min()?).ok()
+        });
+        let (see, say) = bytes.split_at(text_tower.unwrap_or(bytes.len()).min(bytes.len()));
+        let knows_texts =
+            checkpoint.is_some_and(|checkpoint| checkpoint.metadata.contains_key(convert::KNOWN_TEXTS_KEY));
+        Self {
+            pieces: see.chunks(size).chain(say.chunks(size)).collect(),
+            front: (knows_texts && !say.is_empty()).then_some(see),
+        }
+    }
 }
 
 /// The folder's manifest, if it has one.
@@ -165,14 +179,16 @@ impl Shelf {
             replace(&path, bytes).map_err(|error| cannot(&path, &error))
         };
         let file = format!("{id}.gguf");
-        let mut parts = Vec::new();
+        let (mut parts, mut front) = (Vec::new(), None);
         let size = usize::try_from(arguments.part_bytes).unwrap_or(usize::MAX);
         if bytes.len() > size {
-            for (piece, number) in pieces(bytes, size).zip(1..) {
+            let split = Split::of(bytes, size);
+            for (piece, number) in split.pieces.into_iter().zip(1..) {
                 let name = load::part_name(&file, number);
                 write(&name, piece)?;
                 parts.push(ModelPart { file: name, bytes: piece.len() as u64, sha256: digest(piece) });
             }
+            front = split.front.map(|front| Box::new(ModelFront { bytes: front.len() as u64, sha256: digest(front) }));
         } else {
             write(&file, bytes)?;
         }
@@ -183,6 +199,7 @@ impl Shelf {
             file: file.clone(),
             address: None,
             parts,
+            front,
             bytes: bytes.len() as u64,
             sha256: digest(bytes),
             threshold: PLAIN_THRESHOLD,
