@@ -43,11 +43,22 @@ function leftResult(hook) {
 /// Peak resident memory (MB, 10^6 bytes) of the largest renderer among this process's descendants; undefined where the
 /// system has no /proc. The browser has one spare renderer, which stays small.
 function peakOfRenderer() {
-  const peaks = descendants(process.pid)
-    .filter((pid) => status(pid, "cmdline").includes("--type=renderer"))
-    .map((pid) => Number(/VmHWM:\s+(\d+) kB/.exec(status(pid, "status"))?.[1] ?? 0) * 1024 / 1e6);
+  const peaks = renderers().map((pid) => megabytes(pid, "VmHWM"));
   return peaks.length ? Math.max(...peaks) : undefined;
 }
+
+/// Memory of the largest renderer now, MB: all that is resident, its peak, and what is the tab's alone (anonymous: without the browser's
+/// program, which all tabs share; Chromium's own task manager shows that).
+export function memory() {
+  const [largest] = renderers().sort((a, b) => megabytes(b, "VmRSS") - megabytes(a, "VmRSS"));
+  return { resident: megabytes(largest, "VmRSS"), peak: megabytes(largest, "VmHWM"), own: megabytes(largest, "RssAnon") };
+}
+
+function renderers() {
+  return descendants(process.pid).filter((pid) => status(pid, "cmdline").includes("--type=renderer"));
+}
+
+const megabytes = (pid, key) => Number(new RegExp(`${key}:\\s+(\\d+) kB`).exec(status(pid, "status"))?.[1] ?? 0) * 1024 / 1e6;
 
 function descendants(pid) {
   const tasks = readdirSync(`/proc/${pid}/task`, { withFileTypes: true }).map((task) => task.name);

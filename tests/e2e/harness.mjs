@@ -43,21 +43,24 @@ export function scratch(t) {
   return folder;
 }
 
+const options = (args) => ({
+  executablePath: findChromium(),
+  headless: true,
+  args: [
+    ...(process.getuid?.() === 0 ? ["--no-sandbox"] : []),
+    "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--no-first-run", "--disable-default-apps", "--disable-dev-shm-usage", "--mute-audio",
+    // a request to another host would be seen by the tests; it shall not get there either
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+    ...args,
+  ],
+});
+
 /// A browser. `args` are added to those that keep it quiet and to itself.
-export async function launch(args = []) {
-  return chromium.launch({
-    executablePath: findChromium(),
-    headless: true,
-    args: [
-      ...(process.getuid?.() === 0 ? ["--no-sandbox"] : []),
-      "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync",
-      "--no-first-run", "--disable-default-apps", "--disable-dev-shm-usage", "--mute-audio",
-      // a request to another host would be seen by the tests; it shall not get there either
-      "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-      ...args,
-    ],
-  });
-}
+export const launch = (args = []) => chromium.launch(options(args));
+
+/// One visitor's browser that keeps what pages store in the folder `profile`, as people's do: a context.
+export const launchKeeping = (profile) => chromium.launchPersistentContext(profile, options([]));
 
 /// Serves dist/ (at `base`) for one test.
 export async function host(t, options = {}) {

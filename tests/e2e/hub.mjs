@@ -13,6 +13,8 @@ const room = (response) => new Promise((done) => {
   };
   for (const name of ["drain", "close"]) response.on(name, listener);
 });
+/// Before a connection is cut: a page on a busy machine reads what has come by then, and a browser throws away the rest.
+const CUT_MILLIS = 1500;
 const sleep = (millis) => new Promise((done) => setTimeout(done, millis));
 
 /// Serves `files` (path → bytes). What it does wrong may be changed at any time:
@@ -81,7 +83,7 @@ export async function hub(t, files) {
       // what was cut off had arrived until there
       if (!response.write(piece)) await room(response);
       at = end;
-      if (self.pace || at === cut) await sleep(Math.max(self.pace, at === cut ? 100 : 0));
+      if (self.pace || at === cut) await sleep(Math.max(self.pace, at === cut ? CUT_MILLIS : 0));
     }
     response.end();
   });
