@@ -86,7 +86,7 @@ impl Config {
             activation = activation.or_else(|| known_activation(&checkpoint.metadata));
             if activation.is_none() {
                 let message = "activation: nothing in the file says whether it is quick-gelu (OpenAI's weights and OpenCLIP's models \
-                               named so) or gelu (OpenCLIP's others); expected --activation or an open_clip_config.json beside it";
+                               named so) or gelu (OpenCLIP's others); expected an open_clip_config.json beside it (on the command line also --activation)";
                 return Err(WeightsError::NotClip(message.into()));
             }
         } else {

@@ -42,6 +42,8 @@ const inUse = (person, id = "far") => person.until(`${id} is in use`, (id) => {
   const status = document.querySelector('[data-testid="model-status"]')?.dataset;
   return status?.state === "ready" && status.model === id;
 }, id);
+/// It is in the store for later visits, which comes a moment after it is in use.
+const isKept = (person, id = "far") => person.until("it is kept", (id) => document.querySelector(`[data-testid="model"][data-model="${id}"]`)?.dataset.kept === "true", id);
 const notice = (person, pattern) => person.until(`a notice says ${pattern}`, (pattern) =>
   [...document.querySelectorAll('[data-testid="notice"] p')].map((p) => p.innerText).find((line) => new RegExp(pattern).test(line)), pattern.source);
 const partial = async (page) => Number(await line(page).getAttribute("data-partial"));
@@ -96,7 +98,7 @@ describe("downloads", () => {
       await inUse(person);
       const [card] = await person.settled(1);
       assert.ok(Math.abs(card.score - expected.score) < 1e-4, `${card.score} against ${expected.score}`);
-      await person.until("it is kept", () => document.querySelector('[data-testid="model"][data-model="far"]').dataset.kept === "true");
+      await isKept(person);
       await controlled(person);
       await page.waitForTimeout(500);
       await far.close();
@@ -195,6 +197,7 @@ describe("downloads", () => {
       await press(other, "Resume");
       for (const tab of [page, other]) await tab.locator('[data-testid="model-status"][data-state="ready"][data-model="far"]').waitFor();
       assert.equal(far.requests.length, 1, JSON.stringify(far.requests));
+      await isKept(person);
       await other.close();
       assert.deepEqual((await stored(page)).length, 1, `one file is left: ${await stored(page)}`);
     });
@@ -223,6 +226,7 @@ describe("downloads", () => {
       far.requests.length = 0;
       await press(page, "Resume");
       await inUse(person);
+      await isKept(person);
       assert.equal(far.requests.filter((r) => r.path === FILE).length, 0, "nothing is fetched twice");
       assert.equal((await stored(page)).length, 1, `${await stored(page)}`);
     });
@@ -304,6 +308,7 @@ describe("downloads", () => {
         const { state, model } = document.querySelector('[data-testid="model-status"]').dataset;
         return state === "ready" && /^own-/.test(model) && model;
       });
+      await isKept(person, id);
       assert.match(await line(page, id).innerText(), /a-clip, model\.gguf/);
       await person.until("the address names it", (id) => location.hash.includes(`model=${id}`), id);
       await page.reload();
@@ -570,7 +575,7 @@ describe("downloads", () => {
       await notice(person, /near chance/);
       await person.hook("use-doubtful").click();
       await inUse(person);
-      await person.until("it is kept", () => document.querySelector('[data-testid="model"][data-model="far"]').dataset.kept === "true");
+      await isKept(person);
       const { score } = await again();
       await inUse(person);
       const kept = await stored(page);
