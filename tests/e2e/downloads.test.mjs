@@ -587,9 +587,11 @@ describe("downloads", () => {
       await notice(person, /near chance/);
       assert.ok((await stored(page)).includes(kept[0]), "the kept one's file is still there");
       offer(0);
-      const card = await again();
+      await again();
+      await openPanel(person);
+      await line(page).locator('[data-testid="use-model"]').filter({ hasText: /^use$/ }).click();
       await inUse(person);
-      assert.equal(card.score, score);
+      assert.equal((await person.settled(1))[0].score, score);
     });
   });
 });
