@@ -587,10 +587,11 @@ describe("downloads", () => {
       await notice(person, /near chance/);
       assert.ok((await stored(page)).includes(kept[0]), "the kept one's file is still there");
       offer(0);
-      await again();
-      await openPanel(person);
-      await line(page).locator('[data-testid="use-model"]').filter({ hasText: /^use$/ }).click();
+      // by whatever link: it is kept
+      await page.goto("about:blank");
+      await page.goto(`${server.url}#normal=horse&model=far`, { waitUntil: "domcontentloaded" });
       await inUse(person);
+      await person.pick({ name: "a.jpg", bytes: file("www/samples", "teapot.jpg") });
       assert.equal((await person.settled(1))[0].score, score);
     });
   });
