@@ -524,7 +524,7 @@ impl State {
                 }
             }
             Action::CancelLoad => {
-                if matches!(self.model, Model::Loading { .. }) {
+                if matches!(self.model, Model::Loading { .. }) || self.text_tower.is_some() {
                     effects.push(Effect::CancelLoad);
                 }
             }

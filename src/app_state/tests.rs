@@ -562,6 +562,7 @@ fn a_text_tower_may_come_later() {
     };
     b.event(comes(40, None));
     assert_eq!(b.state.text_tower, Some(TextTower { received: 40, total: 100, trouble: None }));
+    assert_eq!(b.act(Action::CancelLoad), [Effect::CancelLoad]);
     b.event(comes(60, Some("the connection broke")));
     assert!(b.state.status.contains("has not come: the connection broke"), "{}", b.state.status);
     assert!(b.state.text_tower.as_ref().is_some_and(|tower| tower.trouble.is_some()));

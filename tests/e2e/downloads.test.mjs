@@ -519,6 +519,9 @@ describe("downloads", () => {
       await openPanel(person);
       await press(page, "Download");
       await inUse(person);
+      await person.hook("pause-text-tower").click();
+      await person.until("it is paused", () => /paused: \d+ of \d+ bytes are kept/.test(document.querySelector('[data-testid="text-tower"]')?.innerText ?? ""));
+      await person.until("the address names it", () => location.hash.includes("model=far"));
       await page.reload({ waitUntil: "domcontentloaded" });
       await inUse(person);
       await person.pick({ name: "a.jpg", bytes: file("www/samples", "teapot.jpg") });

@@ -144,7 +144,7 @@ pub fn ModelPanel(props: &ModelPanelProps) -> Html {
                         <dt>{"Threshold"}</dt><dd>{format!("{}: {}", entry.threshold, entry.threshold_source)}</dd>
                     </dl>
                     if let Some(tower) = &props.text_tower {
-                        {text_tower(tower, &load)}
+                        {text_tower(tower, &load, &cancel)}
                     }
                     if props.canvas_noise {
                         <p class="note">
@@ -224,7 +224,7 @@ pub fn ModelPanel(props: &ModelPanelProps) -> Html {
 }
 
 /// What is still to come of the model in use.
-fn text_tower(tower: &TextTower, load: &Callback<MouseEvent>) -> Html {
+fn text_tower(tower: &TextTower, load: &Callback<MouseEvent>, pause: &Callback<MouseEvent>) -> Html {
     let come = format!("{} of {} have come", bytes(tower.received), bytes(tower.total));
     html! {
         <div class="note" data-testid="text-tower" data-received={tower.received.to_string()}>
@@ -234,6 +234,7 @@ fn text_tower(tower: &TextTower, load: &Callback<MouseEvent>) -> Html {
             } else {
                 <p>{format!("It understands the usual words already. What it needs for others is on its way: {come}.")}</p>
                 <progress max={tower.total.to_string()} value={tower.received.to_string()} aria-label="Fetching the rest of the model" />
+                <button type="button" class="small" data-testid="pause-text-tower" onclick={pause}>{"Pause"}</button>
             }
         </div>
     }
