@@ -157,7 +157,7 @@ fn integers_taken_over_change_nothing() {
                 VisionTower::new(file, &config, &choice).expect("a tower").forward(&choice.kernels, &pixels)
             };
             let text = |file: &dyn Tensors| {
-                TextTower::new(file, &config, &choice).expect("a tower").forward(&choice.kernels, &[1, 2, 3])
+                TextTower::new(file, &config, &choice).expect("a tower").forward(&choice.kernels, &[vec![1, 2, 3]])
             };
             assert_eq!(image(&file), image(&MultipliedOut(&file)), "{}", case.name);
             assert_eq!(text(&file), text(&MultipliedOut(&file)), "{}", case.name);
@@ -217,6 +217,22 @@ fn a_text_ends_at_its_first_end_token() {
 }
 
 /// The embedded file keeps what the prompts need.
+/// Texts go through the tower together, whatever their lengths, and know nothing of each other.
+#[test]
+fn texts_together_are_to_the_bit_what_they_are_alone() {
+    let file = Checkpoint::read(&include_bytes!("../weights/mini.gguf")[..]).expect("the embedded model");
+    let clip = Clip::new(&file, &Sidecars::default(), Compute::Q8).expect("a CLIP");
+    let names = clip.vocabulary().names().expect("a closed vocabulary").iter();
+    let mut texts: Vec<String> = names.take(60).map(|name| format!("a photo of a {name}")).collect();
+    texts.extend(["".into(), "dog".into(), ["a dog"; 30].join(" and "), "a photo of a dog".into(), "dog".into()]);
+    let together = clip.embed_texts(&texts).expect("embeddings");
+    for (i, text) in texts.iter().enumerate() {
+        let alone = clip.embed_texts(std::slice::from_ref(text)).expect("an embedding");
+        assert_eq!(together.embeddings.row(i), alone.embeddings.row(0), "{text:?}");
+        assert_eq!(together.truncated[i], alone.truncated[0]);
+    }
+}
+
 #[test]
 fn the_embedded_model_carries_its_words() {
     let file = Checkpoint::read(&include_bytes!("../weights/mini.gguf")[..]).expect("the embedded model");

@@ -71,6 +71,9 @@ pub struct Report {
     /// A prompt of [`PROMPT_TOKENS`] tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text_ms: Option<f64>,
+    /// [`PROMPTS`] of them in one go.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub texts_ms: Option<f64>,
     /// A picture of 12 megapixels to the model's input.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preprocess_ms: Option<f64>,
@@ -89,6 +92,8 @@ pub struct Report {
 
 /// "a photo of a golden retriever" and the like, with start and end.
 pub const PROMPT_TOKENS: usize = 8;
+/// The names of a large setup.
+pub const PROMPTS: usize = 100;
 
 impl Model {
     /// Its geometry.
@@ -154,9 +159,13 @@ pub fn run(spec: Spec, kernels: Kernels, clock: fn() -> f64, tell: &mut dyn FnMu
         report.build_ms += clock() - started;
         report.memory_bytes += tower.memory_bytes();
         tell("timing a prompt");
-        let rows: Vec<u32> = (0..PROMPT_TOKENS as u32).map(|i| i * 37 % config.vocabulary as u32).collect();
-        finite(&tower.forward(&kernels, &rows))?;
-        report.text_ms = Some(time(spec.runs, clock, &mut || drop(tower.forward(&kernels, &rows))).median);
+        let prompt = |of: u32| (0..PROMPT_TOKENS as u32).map(|i| (of + i * 37) % config.vocabulary as u32).collect();
+        let prompts: Vec<Vec<u32>> = (0..PROMPTS as u32).map(prompt).collect();
+        finite(&tower.forward(&kernels, &prompts[..1]))?;
+        report.text_ms = Some(time(spec.runs, clock, &mut || drop(tower.forward(&kernels, &prompts[..1]))).median);
+        tell("timing many prompts");
+        let runs = spec.runs.min(5);
+        report.texts_ms = Some(time(runs, clock, &mut || drop(tower.forward(&kernels, &prompts))).median);
     }
     Ok(report)
 }

@@ -3,6 +3,8 @@
 //! Formulas are those of Hugging Face's `CLIPEncoderLayer` (transformers, `models/clip/modeling_clip.py`). Linear layers run on
 //! integers (`quant`); norms, attention and activations in f32 (`kernels::vector`).
 
+use std::ops::Range;
+
 use super::config::{Activation, TowerConfig};
 use crate::kernels::{Kernels, crew, vector};
 use crate::quant::{Exact, Precision, QMatrix, Scratch};
@@ -376,9 +378,10 @@ impl Transformer {
         Ok(Self { blocks, width: w, heads: config.heads, activation })
     }
 
-    /// Runs all blocks over `x` `[t,width]` and returns row `read` of what comes out; the rest of the last block's answer is never
-    /// computed. With `causal`, a token sees itself and those before it.
-    pub fn forward(&self, kernels: &Kernels, x: &mut [f32], causal: bool, read: usize) -> Vec<f32> {
+    /// Runs all blocks over `x` `[t,width]`, sequences of `lengths` one after the other, and returns what comes out of one row of each,
+    /// `[sequences,width]`; the rest of the last block's answer is never computed. With `causal`, a token sees those before it, and
+    /// the last row is read; without, the first. Sequences change nothing for each other, to the bit.
+    pub fn forward(&self, kernels: &Kernels, mut x: Vec<f32>, causal: bool, lengths: &[usize]) -> Vec<f32> {
         let w = self.width;
         let t = x.len() / w;
         let mut b = Buffers::default();
@@ -386,36 +389,55 @@ impl Transformer {
             Activation::QuickGelu => vector::quick_gelu,
             Activation::Gelu => vector::gelu,
         };
+        let mut end = 0;
+        let sequences: Vec<Range<usize>> = lengths
+            .iter()
+            .map(|length| {
+                end += length;
+                end - length..end
+            })
+            .collect();
+        assert_eq!(end, t, "the sequences make up the rows");
+        let read = |rows: &Range<usize>| if causal { rows.end - 1..rows.end } else { rows.start..rows.start + 1 };
         for (i, block) in self.blocks.iter().enumerate() {
-            // rows that are asked
-            let rows = if i + 1 == self.blocks.len() { read..read + 1 } else { 0..t };
-            let m = rows.len();
-            let cells = rows.start * w..rows.end * w;
             b.normed.resize(t * w, 0.0);
-            b.q.resize(m * w, 0.0);
             b.kv.resize(2 * t * w, 0.0);
-            b.mixed.resize(m * w, 0.0);
-            block.norm1.apply(x, &mut b.normed);
+            block.norm1.apply(&x, &mut b.normed);
             block.kv.apply(kernels, &b.normed, t, &mut b.scratch, &mut b.kv);
-            if m < t {
-                block.q.quantize(&b.normed[cells.clone()], m, &mut b.scratch);
+            // rows that are asked
+            let is_last = i + 1 == self.blocks.len();
+            let asked: Vec<Range<usize>> =
+                if is_last { sequences.iter().map(read).collect() } else { sequences.clone() };
+            if is_last {
+                let rows_of =
+                    |from: &[f32]| asked.iter().flat_map(|rows| &from[rows.start * w..rows.end * w]).copied().collect();
+                (b.normed, x) = (rows_of(&b.normed), rows_of(&x));
+                block.q.quantize(&b.normed, asked.len(), &mut b.scratch);
             }
-            block.q.apply_quantized(kernels, &b.normed[cells.clone()], m, |_| (), &mut b.scratch, &mut b.q);
-            let first = causal.then_some(rows.start);
-            attention(&b.q, &b.kv, w, self.heads, first, &mut b.attention, &mut b.mixed);
-            let update = &mut b.normed[..m * w];
+            let m = x.len() / w;
+            b.q.resize(m * w, 0.0);
+            b.mixed.resize(m * w, 0.0);
+            block.q.apply_quantized(kernels, &b.normed, m, |_| (), &mut b.scratch, &mut b.q);
+            let mut at = 0;
+            for (sequence, asked) in sequences.iter().zip(&asked) {
+                let cells = at * w..(at + asked.len()) * w;
+                let kv = &b.kv[2 * w * sequence.start..2 * w * sequence.end];
+                let first = causal.then_some(asked.start - sequence.start);
+                attention(&b.q[cells.clone()], kv, w, self.heads, first, &mut b.attention, &mut b.mixed[cells]);
+                at += asked.len();
+            }
+            let update = &mut b.normed[..];
             block.out.apply(kernels, &b.mixed, m, &mut b.scratch, update);
-            let x = &mut x[cells];
-            vector::add(update, x);
+            vector::add(update, &mut x);
 
-            block.norm2.apply(x, update);
+            block.norm2.apply(&x, update);
             b.hidden.resize(m * block.fc1.n(), 0.0);
             block.fc1.quantize(update, m, &mut b.scratch);
             block.fc1.apply_quantized(kernels, update, m, activation, &mut b.scratch, &mut b.hidden);
             block.fc2.apply(kernels, &b.hidden, m, &mut b.scratch, update);
-            vector::add(update, x);
+            vector::add(update, &mut x);
         }
-        x[read * w..(read + 1) * w].to_vec()
+        x
     }
 
     pub fn memory_bytes(&self) -> usize {

@@ -201,15 +201,16 @@ impl Clip {
     }
 
     /// A text's embedding by this model's text tower, and whether its end was cut off.
-    fn embed_text_with(&self, tower: &text::TextTower, text: &str) -> Result<(Embeddings, bool), ClipError> {
-        let (rows, truncated) = self.lexicon.rows(text, self.config.context);
-        match &self.towers {
-            Towers::Q8 { choice, .. } => {
-                let values = tower.forward(&choice.kernels, &rows);
-                Ok((Embeddings::normalise(self.config.embed_dim, values)?, truncated))
-            }
-            Towers::F32(_) => Err(ClipError::NoTextTower),
-        }
+    fn embed_texts_with(&self, tower: &text::TextTower, texts: &[&str]) -> Result<TextEmbeddings, ClipError> {
+        let Towers::Q8 { choice, .. } = &self.towers else { return Err(ClipError::NoTextTower) };
+        let (rows, truncated) = self.rows(texts);
+        let embeddings = Embeddings::normalise(self.config.embed_dim, tower.forward(&choice.kernels, &rows))?;
+        Ok(TextEmbeddings { embeddings, truncated })
+    }
+
+    /// Token rows of texts, and which of these are cut.
+    fn rows(&self, texts: &[&str]) -> (Vec<Vec<u32>>, Vec<bool>) {
+        texts.iter().map(|text| self.lexicon.rows(text, self.config.context)).unzip()
     }
 
     /// Texts that the file carries the embeddings of.
@@ -248,18 +249,39 @@ impl Clip {
     /// # Panics
     /// When a text is empty or longer than the context, or has a row that the table lacks.
     pub fn embed_rows(&self, texts: &[Vec<u32>]) -> Result<Embeddings, ClipError> {
-        let mut values = Vec::with_capacity(texts.len() * self.config.embed_dim);
         for rows in texts {
             assert!(!rows.is_empty() && rows.len() <= self.config.context, "a text fits the context");
             assert!(rows.iter().all(|&r| (r as usize) < self.config.vocabulary), "rows are of the table");
-            match &self.towers {
-                Towers::Q8 { text: Some(text), choice, .. } => values.extend(text.forward(&choice.kernels, rows)),
-                Towers::Q8 { text: None, .. } => return Err(ClipError::NoTextTower),
-                Towers::F32(reference) => values.extend(reference.text(rows)?),
-            }
         }
+        let values = match &self.towers {
+            Towers::Q8 { text: Some(text), choice, .. } => text.forward(&choice.kernels, texts),
+            Towers::Q8 { text: None, .. } => return Err(ClipError::NoTextTower),
+            Towers::F32(reference) => {
+                texts.iter().map(|rows| reference.text(rows)).collect::<Result<Vec<_>, _>>()?.concat()
+            }
+        };
         Ok(Embeddings::normalise(self.config.embed_dim, values)?)
     }
+}
+
+/// The embeddings `[texts,width]` of texts: those that are `known`, and the others, which `embed` answers together.
+fn completed(
+    width: usize,
+    texts: &[String],
+    known: impl Fn(&str) -> Option<Vec<f32>>,
+    embed: impl FnOnce(&[&str]) -> Result<TextEmbeddings, ClipError>,
+) -> Result<TextEmbeddings, ClipError> {
+    let mut rows: Vec<Option<Vec<f32>>> = texts.iter().map(|text| known(text)).collect();
+    let mut truncated = vec![false; texts.len()];
+    let unknown: Vec<usize> = (0..texts.len()).filter(|&i| rows[i].is_none()).collect();
+    if !unknown.is_empty() {
+        let embedded = embed(&unknown.iter().map(|&i| texts[i].as_str()).collect::<Vec<_>>())?;
+        for ((i, row), cut) in unknown.into_iter().zip(embedded.embeddings.rows()).zip(embedded.truncated) {
+            (rows[i], truncated[i]) = (Some(row.to_vec()), cut);
+        }
+    }
+    let values = rows.into_iter().flatten().flatten().collect();
+    Ok(TextEmbeddings { embeddings: Embeddings::unit(width, values)?, truncated })
 }
 
 /// What our GGUF of this checkpoint holds beside the checkpoint's own keys and tensors: geometry, merge rules, ids of pruned token
@@ -358,20 +380,15 @@ impl Encoder for Clip {
     }
 
     fn embed_texts(&self, texts: &[String]) -> Result<TextEmbeddings, ClipError> {
-        let mut embeddings = Embeddings::empty(self.config.embed_dim);
-        let mut truncated = Vec::with_capacity(texts.len());
-        for text in texts {
-            let (embedding, cut) = match self.known.get(text) {
-                Some(row) => (Embeddings::unit(self.config.embed_dim, row.to_vec())?, false),
-                None => {
-                    let (rows, cut) = self.lexicon.rows(text, self.config.context);
-                    (self.embed_rows(&[rows])?, cut)
-                }
-            };
-            embeddings.extend(&embedding);
-            truncated.push(cut);
-        }
-        Ok(TextEmbeddings { embeddings, truncated })
+        completed(
+            self.config.embed_dim,
+            texts,
+            |text| self.known.get(text).map(<[f32]>::to_vec),
+            |unknown| {
+                let (rows, truncated) = self.rows(unknown);
+                Ok(TextEmbeddings { embeddings: self.embed_rows(&rows)?, truncated })
+            },
+        )
     }
 
     fn vocabulary(&self) -> &Vocabulary {

@@ -8,7 +8,7 @@ use std::cell::{Ref, RefCell};
 use super::text::TextTower;
 use super::text_table::TextTable;
 use super::vocabulary::Vocabulary;
-use super::{Clip, ClipError, Encoder, Sidecars, TextEmbeddings};
+use super::{Clip, ClipError, Encoder, Sidecars, TextEmbeddings, completed};
 use crate::embedding::Embeddings;
 use crate::weights::{Checkpoint, Source};
 
@@ -94,8 +94,8 @@ impl OnDemand {
         self.clip.known().get(text).or_else(|| learned.get(text)).map(<[f32]>::to_vec)
     }
 
-    /// A text's embedding by the tower, which is read first where it has to be.
-    fn embed(&self, text: &str) -> Result<(Embeddings, bool), ClipError> {
+    /// Texts' embeddings by the tower, which is read first where it has to be.
+    fn embed(&self, texts: &[&str]) -> Result<TextEmbeddings, ClipError> {
         let mut tower = self.tower.borrow_mut();
         let tower = match (&mut *tower, &self.file) {
             (Some(tower), _) => tower,
@@ -105,7 +105,12 @@ impl OnDemand {
             }
             (None, None) => return Err(ClipError::NoTextTower),
         };
-        self.clip.embed_text_with(tower, text)
+        let embedded = self.clip.embed_texts_with(tower, texts)?;
+        let mut learned = self.learned.borrow_mut();
+        for (i, text) in texts.iter().enumerate().filter(|&(i, _)| !embedded.truncated[i]) {
+            learned.insert(text, &embedded.embeddings.select(&[i]));
+        }
+        Ok(embedded)
     }
 }
 
@@ -123,22 +128,7 @@ impl Encoder for OnDemand {
     }
 
     fn embed_texts(&self, texts: &[String]) -> Result<TextEmbeddings, ClipError> {
-        let mut values = Vec::with_capacity(texts.len() * self.embed_dim());
-        let mut truncated = Vec::with_capacity(texts.len());
-        for text in texts {
-            if let Some(row) = self.by_heart(text) {
-                values.extend(row);
-                truncated.push(false);
-                continue;
-            }
-            let (embedding, cut) = self.embed(text)?;
-            values.extend_from_slice(embedding.row(0));
-            truncated.push(cut);
-            if !cut {
-                self.learned.borrow_mut().insert(text, &embedding);
-            }
-        }
-        Ok(TextEmbeddings { embeddings: Embeddings::unit(self.embed_dim(), values)?, truncated })
+        completed(self.embed_dim(), texts, |text| self.by_heart(text), |unknown| self.embed(unknown))
     }
 
     fn vocabulary(&self) -> &Vocabulary {

@@ -10,6 +10,9 @@ use crate::kernels::{Kernels, vector};
 use crate::quant::{QMatrix, Scratch};
 use crate::weights::{Table, Tensors, WeightsError};
 
+/// Rows that go through a layer together: enough to be busy with each weight, few enough that all numbers of a layer stay near.
+const ROWS: usize = 256;
+
 /// Weights of the text tower.
 pub struct TextTower {
     width: usize,
@@ -45,19 +48,40 @@ impl TextTower {
         })
     }
 
-    /// Token rows of one text, the end row last, to its projection (not yet of unit length).
-    pub fn forward(&self, kernels: &Kernels, rows: &[u32]) -> Vec<f32> {
-        let w = self.width;
-        let mut x = Vec::with_capacity(rows.len() * w);
-        for &row in rows {
-            x.extend(self.tokens.row(row as usize));
+    /// Token rows of texts, each with its end row last, to their projections `[texts,embed]` (not yet of unit length). They go through the
+    /// layers together, as many as make up [`ROWS`]: a single one is over before a layer's weights have come from memory.
+    pub fn forward(&self, kernels: &Kernels, texts: &[Vec<u32>]) -> Vec<f32> {
+        let mut out = Vec::with_capacity(texts.len() * self.projection.n());
+        let mut rest = texts;
+        while !rest.is_empty() {
+            let mut rows = 0;
+            let fits = rest.iter().take_while(|text| {
+                rows += text.len();
+                rows <= ROWS
+            });
+            let (batch, more) = rest.split_at(fits.count().max(1));
+            out.extend(self.batch(kernels, batch));
+            rest = more;
         }
-        vector::add(&self.positions[..x.len()], &mut x);
-        let read = self.transformer.forward(kernels, &mut x, true, rows.len() - 1);
-        let mut end = vec![0.0; w];
-        self.final_norm.apply(&read, &mut end);
-        let mut out = vec![0.0; self.projection.n()];
-        self.projection.apply(kernels, &end, 1, &mut Scratch::default(), &mut out);
+        out
+    }
+
+    fn batch(&self, kernels: &Kernels, texts: &[Vec<u32>]) -> Vec<f32> {
+        let w = self.width;
+        let mut x = Vec::with_capacity(texts.iter().map(Vec::len).sum::<usize>() * w);
+        for text in texts {
+            let start = x.len();
+            for &row in text {
+                x.extend(self.tokens.row(row as usize));
+            }
+            vector::add(&self.positions[..text.len() * w], &mut x[start..]);
+        }
+        let lengths: Vec<usize> = texts.iter().map(Vec::len).collect();
+        let read = self.transformer.forward(kernels, x, true, &lengths);
+        let mut ends = vec![0.0; read.len()];
+        self.final_norm.apply(&read, &mut ends);
+        let mut out = vec![0.0; texts.len() * self.projection.n()];
+        self.projection.apply(kernels, &ends, texts.len(), &mut Scratch::default(), &mut out);
         out
     }
 

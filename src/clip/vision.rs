@@ -75,7 +75,8 @@ impl VisionTower {
         crate::kernels::vector::add(&self.positions, &mut x);
         let mut normed = vec![0.0; x.len()];
         self.pre_norm.apply(&x, &mut normed);
-        let read = self.transformer.forward(kernels, &mut normed, false, 0);
+        let rows = normed.len() / w;
+        let read = self.transformer.forward(kernels, normed, false, &[rows]);
         let mut class = vec![0.0; w];
         self.post_norm.apply(&read, &mut class);
         let mut out = vec![0.0; self.projection.n()];

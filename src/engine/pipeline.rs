@@ -52,20 +52,25 @@ impl Prepared {
         let vocabulary = encoder.vocabulary();
         let (prompts, method) =
             prompts(setup, |name| vocabulary.spell(name)).map_err(|e| Failure::new(Stage::Score, e))?;
+        // together, which is faster than one by one
+        let all: Vec<String> = prompts.iter().flat_map(|prompt| &prompt.texts).cloned().collect();
+        let encoded = encoder.embed_texts(&all).map_err(|e| Failure::new(Stage::Encode, e))?;
         let mut texts = Embeddings::empty(encoder.embed_dim());
         let mut notes = Vec::new();
+        let mut end = 0;
         for prompt in &prompts {
-            let encoded = encoder.embed_texts(&prompt.texts).map_err(|e| Failure::new(Stage::Encode, e))?;
+            let own = end..end + prompt.texts.len();
+            end = own.end;
             let mut mean = vec![0f32; encoder.embed_dim()];
-            for row in encoded.embeddings.rows() {
-                mean.iter_mut().zip(row).for_each(|(m, v)| *m += v);
+            for i in own.clone() {
+                mean.iter_mut().zip(encoded.embeddings.row(i)).for_each(|(m, v)| *m += v);
             }
             let mean = Embeddings::normalise(encoder.embed_dim(), mean).map_err(|e| Failure::new(Stage::Encode, e))?;
             texts.extend(&mean);
             if let Some(name) = prompt.asked_name().filter(|name| !vocabulary.knows(name)) {
                 notes.push(unknown(name, vocabulary.names().map_or(0, |n| n.len()), vocabulary.nearest(name)));
             }
-            if encoded.truncated.contains(&true) {
+            if encoded.truncated[own].contains(&true) {
                 let message = format!("'{}' is longer than the model reads; its end is left out", prompt.label);
                 notes.push(Note {
                     label: prompt.label.clone(),

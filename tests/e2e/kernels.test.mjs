@@ -23,7 +23,7 @@ for (const [variant, threads] of [["plain", 1], ["relaxed", 1], ["threads", 2]])
       const result = JSON.parse(await place.textContent());
       assert.equal(result.error, undefined, "the bench checks every kernel before it times one");
       assert.deepEqual([result.variant, result.threads, result.kernel], [variant, threads, kernel]);
-      for (const key of ["image_ms", "spread_ms", "text_ms", "preprocess_ms", "peak_share"]) {
+      for (const key of ["image_ms", "spread_ms", "text_ms", "texts_ms", "preprocess_ms", "peak_share"]) {
         assert.ok(Number.isFinite(result[key]) && result[key] >= 0, `${key}: ${result[key]}`);
       }
       t.diagnostic(`${variant}: a picture ${result.image_ms} ms, a prompt ${result.text_ms} ms, 12 megapixels ${result.preprocess_ms} ms`);

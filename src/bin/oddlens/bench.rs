@@ -106,6 +106,7 @@ pub fn run(arguments: Args) -> Result<Done, Failure> {
     row("one picture", ms(report.image_ms))?;
     row("  tenth to ninetieth percentile", ms(report.spread_ms))?;
     row("one prompt of 8 tokens", ms(report.text_ms))?;
+    row("100 prompts in one go", ms(report.texts_ms))?;
     row("12 megapixels to the input", ms(report.preprocess_ms))?;
     for shape in &report.shapes {
         let name = format!("linear layer {} x {} x {}", shape.m, shape.k, shape.n);

@@ -29,12 +29,10 @@ pub fn usual_texts_of(clip: &Clip) -> Result<TextTable, ClipError> {
 
 fn table(clip: &Clip, texts: &[String]) -> Result<TextTable, ClipError> {
     let mut table = TextTable::empty(clip.embed_dim());
-    for text in texts {
-        let embedded = clip.embed_texts(std::slice::from_ref(text))?;
-        // a context so short that it cuts these off is no language model's
-        if embedded.truncated == [false] {
-            table.insert(text, &embedded.embeddings);
-        }
+    let embedded = clip.embed_texts(texts)?;
+    // a context so short that it cuts these off is no language model's
+    for (i, text) in texts.iter().enumerate().filter(|&(i, _)| !embedded.truncated[i]) {
+        table.insert(text, &embedded.embeddings.select(&[i]));
     }
     Ok(table)
 }
