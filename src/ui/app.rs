@@ -128,7 +128,7 @@ pub fn App() -> Html {
                 on_panel={on_drawer.reform(|()| Drawer::Model)} />
             if *drawer == Some(Drawer::Model) {
                 <ModelPanel session={session.clone()} model={state.model.clone()} worker={state.worker.clone()}
-                    offered={state.offered.to_vec()} doubtful={state.doubtful} is_download={state.is_downloading()} threads={state.threads} canvas_noise={state.canvas_noise} />
+                    offered={state.offered.to_vec()} doubtful={state.doubtful} is_download={state.is_downloading()} threads={state.threads} workers={state.workers} further_bytes={state.further_bytes} canvas_noise={state.canvas_noise} />
             }
             if let Some(message) = trouble {
                 <div class="banner" role="alert">
