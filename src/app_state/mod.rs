@@ -103,7 +103,7 @@ pub struct State {
     /// With several workers: the picture that the first of them is at, which is the only one that can kill it.
     begun: Option<JobId>,
     /// The worker knows that many pictures wait.
-    expected: bool,
+    told_many: bool,
     /// Scored pictures whose embeddings the worker does not have yet.
     to_restore: VecDeque<ImageId>,
     next_job: u32,
@@ -293,8 +293,8 @@ pub enum Effect {
     LoadFile { job: JobId, name: String },
     /// Stop fetching the model.
     CancelLoad,
-    /// Say that so many pictures wait.
-    Expect { pictures: usize },
+    /// Say that many pictures wait.
+    TellManyWait,
     /// Files, thumbnails' addresses and embeddings of these are not needed any more.
     Discard { images: Vec<ImageId>, addresses: Vec<Rc<str>> },
     /// Start a worker in place of the dead one.
@@ -341,7 +341,7 @@ impl Default for State {
             undo: Vec::new(),
             outstanding: VecDeque::new(),
             begun: None,
-            expected: false,
+            told_many: false,
             to_restore: VecDeque::new(),
             next_job: 1,
             next_image: 1,
@@ -562,7 +562,7 @@ impl State {
                 (self.workers, self.further_bytes) = (count.max(1), further_bytes);
                 if self.workers == 1 {
                     // they have gone; if many wait again, they may come again
-                    self.expected = false;
+                    self.told_many = false;
                 }
             }
             Action::WorkerBegins(job) => self.begun = Some(job),
@@ -898,11 +898,11 @@ impl State {
         }
         self.pump_learning(effects);
         let left = self.batch.total.saturating_sub(self.batch.done);
-        if left < MANY {
-            self.expected = false;
-        } else if !std::mem::replace(&mut self.expected, true) {
-            effects.push(Effect::Expect { pictures: left });
+        let many = left >= MANY;
+        if many && !self.told_many {
+            effects.push(Effect::TellManyWait);
         }
+        self.told_many = many;
         let ahead = if self.workers > 1 { self.workers as usize * AHEAD_EACH } else { AHEAD };
         let mut flying = self.outstanding.iter().filter(|o| matches!(o.what, Asked::Score(_))).count();
         if flying >= ahead {
@@ -986,7 +986,7 @@ impl State {
                 self.in_force = None;
                 self.to_restore.clear();
                 self.forget_told();
-                self.expected = false;
+                self.told_many = false;
                 if other {
                     self.forget_learned();
                 }
@@ -1236,7 +1236,7 @@ impl State {
         self.in_force = None;
         self.fallback = None;
         (self.threads, self.workers, self.further_bytes) = (1, 1, 0);
-        (self.begun, self.expected) = (None, false);
+        (self.begun, self.told_many) = (None, false);
         self.to_restore.clear();
         self.bury_learning();
         if self.deaths >= if by_picture { MAX_DEATHS_BY_PICTURES } else { MAX_DEATHS } {

@@ -28,10 +28,8 @@ pub enum ToWorker {
     },
     /// Stop fetching the model.
     CancelLoad,
-    /// So many pictures wait: further workers may be of use.
-    Expect {
-        pictures: usize,
-    },
+    /// Many pictures wait: further workers may be of use.
+    ManyWait,
     /// Time yourself.
     Bench(bench::Spec),
 }

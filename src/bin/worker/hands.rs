@@ -74,9 +74,10 @@ struct Hand {
     watch: Option<Timeout>,
 }
 
-/// Whether this browser may have hands at all.
-pub fn are_possible() -> bool {
-    cores() > 1
+/// How many workers may work with a model that takes so many bytes, this one among them, where others hold but its image tower.
+fn most_workers(memory_bytes: u64, image_tower_bytes: u64) -> usize {
+    let device = device_gib().map(|gib| (gib * f64::from(1 << 30)) as u64);
+    workers_for(cores(), device, memory_bytes, image_tower_bytes)
 }
 
 /// How many workers there are cores for; 0 where there cannot be several.
@@ -84,19 +85,18 @@ fn cores() -> usize {
     Reflect::get(&js_sys::global(), &"coresForWorkers".into()).ok().and_then(|n| n.as_f64()).map_or(0, |n| n as usize)
 }
 
-/// A file for hands with the bytes of a source: the browser's, so that there is one for all of them.
-///
-/// # Errors
-/// One line.
-pub fn file_of(model: &dyn Source) -> Result<File, String> {
+/// A model's bytes as a file of the browser's, one for all hands; none where there cannot be hands with such a model.
+pub fn file_of(model: &dyn Source) -> Option<File> {
+    // in 8 bits a model takes as much as its file, and the browser keeps that, too; a tower takes most of it at worst
+    if most_workers(2 * model.size(), model.size()) == 1 {
+        return None;
+    }
     let pieces = Array::new();
     for piece in source::pieces(model) {
-        let piece = piece.map_err(|e| e.to_string())?;
-        let piece = Blob::new_with_u8_array_sequence(&Array::of1(&Uint8Array::from(&piece[..])));
-        let piece = piece.map_err(|e| error_text(&e))?;
-        pieces.push(&piece);
+        let piece = Uint8Array::from(&*piece.ok()?);
+        pieces.push(&Blob::new_with_u8_array_sequence(&Array::of1(&piece)).ok()?.into());
     }
-    File::new_with_blob_sequence(&pieces, "model.gguf").map_err(|e| error_text(&e))
+    File::new_with_blob_sequence(&pieces, "model.gguf").ok()
 }
 
 impl Hands {
@@ -121,7 +121,7 @@ impl Hands {
     }
 
     /// Many pictures wait: as many hands as there may be are started.
-    pub fn expect(self: &Rc<Self>) {
+    pub fn gather(self: &Rc<Self>) {
         while self.hands.borrow().len() < self.most() {
             if let Err(why) = self.start() {
                 self.deaths.set(MAX_DEATHS);
@@ -206,8 +206,9 @@ impl Hands {
     fn most(&self) -> usize {
         let model = self.model.borrow();
         let Some(model) = model.as_ref().filter(|_| self.deaths.get() < MAX_DEATHS) else { return 0 };
-        let device = device_gib().map(|gib| (gib * f64::from(1 << 30)) as u64);
-        workers_for(cores(), device, model.memory_bytes, model.image_tower_bytes) - 1
+        // a file that is not in the store is in memory
+        let kept = if model.stored.is_some() { 0 } else { model.file.size() as u64 };
+        most_workers(model.memory_bytes + kept, model.image_tower_bytes) - 1
     }
 
     fn start(self: &Rc<Self>) -> Result<(), String> {
@@ -323,7 +324,7 @@ impl Hands {
         warn(&format!("a further worker has ended: {how}"));
         self.sharing.borrow_mut().lose(id, how);
         if !self.sharing.borrow().is_empty() {
-            self.expect();
+            self.gather();
         }
         self.tell();
         self.deal();

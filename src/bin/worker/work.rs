@@ -159,7 +159,7 @@ pub fn start() {
         }
         match &received.message {
             ToWorker::CancelLoad => return,
-            ToWorker::Expect { .. } => return worker.hands.expect(),
+            ToWorker::ManyWait => return worker.hands.gather(),
             ToWorker::Ask(Request::Score { job, image, pixels: Pixels::Encoded }) => {
                 let file = received.buffers.first().cloned().unwrap_or_else(|| ArrayBuffer::new(0));
                 worker.hands.add(*job, *image, file);
@@ -366,7 +366,7 @@ impl Worker {
                 ToWorker::Frame { job } => self.frame(job, received.bitmap),
                 ToWorker::Bench(spec) => time_yourself(spec).await,
                 // heard already
-                ToWorker::CancelLoad | ToWorker::Expect { .. } => {}
+                ToWorker::CancelLoad | ToWorker::ManyWait => {}
             }
         }
         self.busy.set(false);
@@ -413,8 +413,7 @@ impl Worker {
     ) -> Used {
         // what hands would open, where there may be any
         let (shared, stored) = match &weights {
-            _ if !hands::are_possible() => (None, None),
-            Weights::Here(file) => (hands::file_of(file).ok(), None),
+            Weights::Here(file) => (hands::file_of(file), None),
             Weights::Stored(file) => (file.file(), Some(entry.file.clone())),
         };
         let (file, kept): (Box<dyn Source>, _) = match weights {

@@ -368,7 +368,7 @@ impl Session {
         match effect {
             Effect::Ask(request) => self.send(&ToWorker::Ask(request), &[], None),
             Effect::CancelLoad => self.send(&ToWorker::CancelLoad, &[], None),
-            Effect::Expect { pictures } => self.send(&ToWorker::Expect { pictures }, &[], None),
+            Effect::TellManyWait => self.send(&ToWorker::ManyWait, &[], None),
             Effect::Respawn => {
                 let session = self.clone();
                 dom::later(RESPAWN_MILLIS, move || session.spawn());
