@@ -31,13 +31,11 @@ const workers = (person, count) => person.until(`${count} workers`, (count) => {
 
 const allDone = (person, count = COUNT) => person.settled(count, 240_000);
 
-/// What the page exports, to the last digit.
+/// What the page exports of scored pictures, to the last digit.
 async function exported(person) {
   const [download] = await Promise.all([person.page.waitForEvent("download"), person.export("json")]);
-  return readFileSync(await download.path(), "utf8").trim().split("\n").map((line) => {
-    const { path, score, entries } = JSON.parse(line);
-    return { path, score, cosines: entries.map((entry) => entry.cosine) };
-  });
+  return readFileSync(await download.path(), "utf8").trim().split("\n").map((line) => JSON.parse(line)).filter(({ entries }) => entries)
+    .map(({ path, score, entries }) => ({ path, score, cosines: entries.map((entry) => entry.cosine) }));
 }
 
 /// Has the hands that there are count the pictures that they see; afterwards `seen` answers how many that are.
@@ -131,6 +129,44 @@ describe("hands", () => {
       });
     });
   }
+
+  test("the first worker dies with its hands at work: they go, others come, and nothing is lost", async (t) => {
+    const { url } = await host(t);
+    await visit(browser, `${url}?workers=2&variant=plain`, { context }, async (person, page) => {
+      await person.hook("model-status").click();
+      await drop(person, some);
+      await workers(person, 2);
+      const old = page.workers();
+      await old.find((worker) => worker.url().includes("/worker-boot.js")).evaluate(() => self.close());
+      await person.until("it is being replaced", () => document.querySelector('[data-testid="model-status"]').dataset.state === "loading");
+      await person.ready();
+      const cards = await allDone(person);
+      // the picture that it was at, if any, may have been its end
+      const failed = cards.filter((card) => card.state !== "done").map((card) => card.name);
+      assert.ok(failed.length <= 1, `${failed}`);
+      assert.deepEqual(await exported(person), alone.filter(({ path }) => !failed.includes(path)));
+      for (let i = 0; i < 100 && page.workers().some((worker) => old.includes(worker)); i++) await page.waitForTimeout(200);
+      assert.ok(page.workers().every((worker) => !old.includes(worker)), "the dead one took its hands along");
+    });
+  });
+
+  test("a queue with hands is stopped, and taken up again", async (t) => {
+    const { url } = await host(t);
+    await visit(browser, `${url}?workers=3`, { context }, async (person, page) => {
+      await person.hook("model-status").click();
+      await drop(person, some);
+      await workers(person, 3);
+      await person.removePicture(name(1));
+      await person.hook("cancel").click();
+      await person.until("nothing waits after the stop", () => !document.querySelector('[data-testid="result"][data-state="queued"], [data-testid="result"][data-state="scoring"]'));
+      const there = await person.results();
+      assert.ok(there.length < COUNT - 1 && there.every((card) => card.state === "done"), `${there.length} are done`);
+      await person.undo();
+      await allDone(person, COUNT - 1);
+      assert.deepEqual(await exported(person), alone.filter(({ path }) => path !== name(1)));
+      assert.equal(page.workers().length, 3, "the same hands go on");
+    });
+  });
 
   test("while the camera is on it is not kept waiting: hands see the pictures; one that kills two of them is refused in one line", async (t) => {
     const folder = join(scratch(t), "dist");
