@@ -15,11 +15,11 @@
 //! | 3 | `clip` | geometry, tokenizer, both towers in 8 bits and in f32, the text tower on demand, texts known by heart; `trait Encoder` | scoring |
 //! | 3 | `score` | one file per method and the static list `METHODS`; prompts | images, models, how heads are trained, the page |
 //! | 4 | `train` | heads on cached embeddings, stepwise (candle's autograd); cross-validation, few-shot curve, one-outlier search, head files | images, models, the page |
-//! | 5 | `engine` | requests in, events out: where pixels, model, scoring and learning meet; the self-test of a model | browser, network, files |
+//! | 5 | `engine` | requests in, events out: where pixels, model, scoring and learning meet; the self-test of a model; who of several workers sees which picture | browser, network, files |
 //! | 5 | `app_state` | the page's pure reducer | Yew, DOM, models |
 //! | 5 | `bench` | how fast a model runs here, from a seed and a given clock | browser, files |
 //! | 6 | `eval` (`cli`) | data sets on disk, the cache of embeddings, tasks and runs, measures, tables and charts | the page, the terminal |
-//! | 6 | `link` | the wire between page and worker: spawn, transfer, respawn | what the messages mean |
+//! | 6 | `link` | the wires between page and worker, and between that one and its hands: spawn, transfer, respawn | what the messages mean |
 //! | 6 | `ui` | the page: `app`, `hooks`, `components` | tensors, models, scorers |
 //! | - | `bin/page`, `bin/worker`, `bin/oddlens` | entry points and the edges: network in the worker, files and network in the command line | |
 //!
@@ -41,6 +41,10 @@
 //! # Journey of a dropped picture
 //! `ui` -> `link` (bytes transferred, not copied) -> `bin/worker` -> `engine` -> `pixels` -> `clip` (-> `quant` -> `kernels`) ->
 //! `score` -> `Event::Scored` -> `app_state`, which drops stale answers -> the card shows it. `oddlens score` enters at `engine`.
+//!
+//! Where threads cannot share memory and many pictures wait, the worker has hands (`bin/worker/hands`: further workers with the model's image
+//! tower): `engine::sharing` deals the pictures out, `bin/worker/hand` goes the way from `pixels` to `clip`, and the first worker scores
+//! what comes back, in order of arrival.
 //!
 //! # Journey of a label
 //! `ui` -> `app_state::learning` (by hand, or from the folder's name) -> `Request::Label` and `Request::Fit` ->

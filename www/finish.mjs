@@ -61,7 +61,7 @@ const standard = manifest.models.filter((model) => model.id === manifest.default
 const samples = files.filter((file) => file.startsWith(join(out, 'samples'))).map((file) => file.slice(out.length + 1));
 const kept = [
   './',
-  ...[...marked, 'page.js', 'worker-boot.js', 'probe.js', ...programs, ...samples.map((s) => s.replaceAll('\\', '/'))]
+  ...[...marked, 'page.js', 'worker-boot.js', 'hand.js', 'probe.js', ...programs, ...samples.map((s) => s.replaceAll('\\', '/'))]
     .filter((name) => existsSync(join(out, name)))
     .map((name) => `${name}?v=${version}`),
   'weights/manifest.json',

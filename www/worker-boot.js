@@ -9,8 +9,8 @@ const ASKED_AT_MOST = 16; // an address may come from anyone
 const here = new URL(import.meta.url);
 const asked = here.searchParams.get('variant');
 const askedThreads = here.searchParams.get('threads');
-here.searchParams.delete('variant');
-here.searchParams.delete('threads');
+const askedWorkers = here.searchParams.get('workers');
+for (const name of ['variant', 'threads', 'workers']) here.searchParams.delete(name);
 const version = here.search;
 const trouble = (error) => postMessage([JSON.stringify({ Trouble: String(error?.message ?? error) }), [], null]);
 
@@ -34,6 +34,18 @@ function helpersUpTo(count) {
     });
   return (module, memory) =>
     (helpers ??= Promise.all(Array.from({ length: count - 1 }, () => one(module, memory))).then((all) => all.filter(Boolean).length));
+}
+
+// Without threads: what the program calls for a further worker that sees pictures, and how many cores there are for such ones. An address
+// that names a number of threads means just those.
+function allowHands(program) {
+  if (askedThreads !== null) return;
+  self.coresForWorkers = Number(askedWorkers) || navigator.hardwareConcurrency || 1;
+  self.startHand = (name, module) => {
+    const hand = new Worker(new URL(`hand.js${version}`, import.meta.url), { type: 'module', name });
+    hand.postMessage({ program, module });
+    return hand;
+  };
 }
 
 // The program to use.
@@ -72,7 +84,11 @@ try {
       variant = 'relaxed';
     });
   }
-  if (variant !== 'threads') await start(variant === 'relaxed' ? 'worker-relaxed' : 'worker');
+  if (variant !== 'threads') {
+    const program = variant === 'relaxed' ? 'worker-relaxed' : 'worker';
+    allowHands(program);
+    await start(program);
+  }
 } catch (error) {
   trouble(error);
 }

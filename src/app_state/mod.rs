@@ -26,6 +26,10 @@ use view::{Filter, Sort};
 
 /// Pictures sent to the worker before the first of them is answered: one being scored, one waiting, so it never idles.
 pub const AHEAD: usize = 2;
+/// The same for each of several workers: answers come in order of arrival, and while one is long at a picture the others go on.
+const AHEAD_EACH: usize = 4;
+/// So many pictures wait when further workers are thought of: they take a moment to start, and memory.
+pub const MANY: usize = 32;
 /// Kept embeddings given back to a fresh worker before the first of them is answered: a thousand at once would hold the page up.
 const RESTORES_AHEAD: usize = 32;
 /// Worker deaths in a row, without one score between them, after which the page stops trying by itself.
@@ -70,6 +74,10 @@ pub struct State {
     pub text_tower: Option<TextTower>,
     /// Threads that compute.
     pub threads: u32,
+    /// Workers that see pictures.
+    pub workers: u32,
+    /// What all of them but the first hold of the model together.
+    pub further_bytes: u64,
     /// The browser falsifies canvas reads: pictures that it decodes are scored from falsified pixels.
     pub canvas_noise: bool,
     /// One line on what happened last, also read to those who do not see.
@@ -94,6 +102,10 @@ pub struct State {
     scored_model: Option<String>,
     undo: Vec<Undo>,
     outstanding: VecDeque<Outstanding>,
+    /// With several workers: the picture that the first of them is at, which is the only one that can kill it.
+    begun: Option<JobId>,
+    /// The worker knows that many pictures wait.
+    told_many: bool,
     /// Scored pictures whose embeddings the worker does not have yet.
     to_restore: VecDeque<ImageId>,
     next_job: u32,
@@ -253,6 +265,13 @@ pub enum Action {
     },
     WorkerAlive,
     WorkerDied(String),
+    /// So many workers see pictures from now on.
+    Workers {
+        count: u32,
+        further_bytes: u64,
+    },
+    /// With several workers: the first begins to see the picture of that job itself.
+    WorkerBegins(JobId),
     RetryWorker,
     CanvasNoise,
     StartCamera,
@@ -286,6 +305,8 @@ pub enum Effect {
     LoadFile { job: JobId, name: String },
     /// Stop fetching the model.
     CancelLoad,
+    /// Say that many pictures wait.
+    TellManyWait,
     /// Files, thumbnails' addresses and embeddings of these are not needed any more.
     Discard { images: Vec<ImageId>, addresses: Vec<Rc<str>> },
     /// Start a worker in place of the dead one.
@@ -316,6 +337,8 @@ impl Default for State {
             worker: Worker::Starting,
             text_tower: None,
             threads: 1,
+            workers: 1,
+            further_bytes: 0,
             canvas_noise: false,
             status: "".into(),
             notices: Vec::new(),
@@ -330,6 +353,8 @@ impl Default for State {
             scored_model: None,
             undo: Vec::new(),
             outstanding: VecDeque::new(),
+            begun: None,
+            told_many: false,
             to_restore: VecDeque::new(),
             next_job: 1,
             next_image: 1,
@@ -546,6 +571,14 @@ impl State {
                     effects.push(Effect::Respawn);
                 }
             }
+            Action::Workers { count, further_bytes } => {
+                (self.workers, self.further_bytes) = (count.max(1), further_bytes);
+                if self.workers == 1 {
+                    // they have gone; if many wait again, they may come again
+                    self.told_many = false;
+                }
+            }
+            Action::WorkerBegins(job) => self.begun = Some(job),
             Action::CanvasNoise => self.canvas_noise = true,
             Action::StartCamera => self.camera = Some(Camera::default()),
             Action::CameraLive => {
@@ -599,6 +632,7 @@ impl State {
 
     /// Takes the request off the list of unanswered ones; `None`: it was not there, so the answer is stale.
     fn settle(&mut self, job: JobId) -> Option<Asked> {
+        self.begun.take_if(|begun| *begun == job);
         let i = self.outstanding.iter().position(|o| o.job == job)?;
         self.outstanding.remove(i).map(|o| o.what)
     }
@@ -876,15 +910,22 @@ impl State {
             return;
         }
         self.pump_learning(effects);
+        let left = self.batch.total.saturating_sub(self.batch.done);
+        let many = left >= MANY;
+        if many && !self.told_many {
+            effects.push(Effect::TellManyWait);
+        }
+        self.told_many = many;
+        let ahead = if self.workers > 1 { self.workers as usize * AHEAD_EACH } else { AHEAD };
         let mut flying = self.outstanding.iter().filter(|o| matches!(o.what, Asked::Score(_))).count();
-        if flying >= AHEAD {
+        if flying >= ahead {
             return;
         }
         let waiting: Vec<ImageId> = self
             .pictures
             .iter()
             .filter(|p| !p.removed && matches!(p.phase, Phase::Queued))
-            .take(AHEAD - flying)
+            .take(ahead - flying)
             .map(|p| p.id)
             .collect();
         for image in waiting {
@@ -896,7 +937,7 @@ impl State {
             effects.push(Effect::ScoreFile { job, image });
             flying += 1;
         }
-        debug_assert!(flying <= AHEAD);
+        debug_assert!(flying <= ahead);
     }
 
     fn pump_restores(&mut self, effects: &mut Vec<Effect>) {
@@ -968,6 +1009,7 @@ impl State {
                 self.in_force = None;
                 self.to_restore.clear();
                 self.forget_told();
+                self.told_many = false;
                 if other {
                     self.forget_learned();
                 }
@@ -1194,16 +1236,24 @@ impl State {
         self.deaths += 1;
         self.doubtful = false;
         let lost: Vec<Outstanding> = self.outstanding.drain(..).collect();
-        let while_loading = matches!(lost.first(), Some(Outstanding { what: Asked::Load, .. }));
-        let by_picture = matches!(lost.first(), Some(Outstanding { what: Asked::Score(_), .. }));
+        // a worker alone takes them in order; one with others says which picture it is at, and else was at something else
+        let began = |o: &Outstanding| Some(o.job) == self.begun;
+        let other = |o: &Outstanding| !matches!(o.what, Asked::Score(_));
+        let culprit = match self.workers {
+            0 | 1 if self.begun.is_none() => Some(0),
+            _ => lost.iter().position(began).or_else(|| lost.iter().position(other)),
+        };
+        let at = culprit.and_then(|i| lost.get(i)).map(|o| o.what);
+        let while_loading = at == Some(Asked::Load);
+        let by_picture = matches!(at, Some(Asked::Score(_)));
         for (i, Outstanding { what, job }) in lost.into_iter().enumerate() {
             match what {
-                Asked::Score(image) if i == 0 => {
+                Asked::Score(image) if Some(i) == culprit => {
                     self.fail(image, Stage::Worker, format!("the worker stopped on this picture ({how})"));
                 }
                 Asked::Score(image) => self.put_back(image),
                 // an embedding that kills is not given back again; its picture is read anew
-                Asked::Restore(image) if i == 0 => self.queue_again(image),
+                Asked::Restore(image) if Some(i) == culprit => self.queue_again(image),
                 Asked::Frame => {
                     if let Some(camera) = &mut self.camera {
                         camera.forget(job);
@@ -1223,7 +1273,8 @@ impl State {
         }
         self.in_force = None;
         self.fallback = None;
-        self.threads = 1;
+        (self.threads, self.workers, self.further_bytes) = (1, 1, 0);
+        (self.begun, self.told_many) = (None, false);
         self.to_restore.clear();
         self.bury_learning();
         if self.deaths >= if by_picture { MAX_DEATHS_BY_PICTURES } else { MAX_DEATHS } {

@@ -344,6 +344,44 @@ fn pictures_that_kill_are_marked_and_the_queue_goes_on() {
 }
 
 #[test]
+fn many_pictures_are_told_once_and_several_workers_get_more_of_them() {
+    let told = |effects: &[Effect]| effects.contains(&Effect::TellManyWait);
+    let mut b = Bench::ready();
+    assert!(!told(&b.add(&["few"; MANY - 1])));
+    assert!(told(&b.add(&["more"; 9])));
+    assert!(!told(&b.add(&["yet more"; 9])));
+    let effects = b.act(Action::Workers { count: 3, further_bytes: 5 });
+    assert_eq!(sent(&effects).len(), 3 * AHEAD_EACH - AHEAD);
+    assert_eq!((b.state.workers, b.state.further_bytes), (3, 5));
+    let order = b.run_queue(|_| 0.1);
+    assert_eq!(order, (1..=MANY as u32 + 17).map(ImageId).collect::<Vec<_>>());
+    assert!(b.act(Action::Workers { count: 1, further_bytes: 0 }).is_empty());
+    // the next many are told again; when the helpers go before they are done, too
+    assert!(told(&b.add(&["many"; MANY])));
+    b.act(Action::Workers { count: 2, further_bytes: 5 });
+    assert!(told(&b.act(Action::Workers { count: 1, further_bytes: 0 })));
+}
+
+#[test]
+fn a_worker_with_helpers_dies_of_the_picture_that_it_had_begun() {
+    let mut b = Bench::ready();
+    b.add(&["a", "b", "c", "d"]);
+    b.act(Action::Workers { count: 2, further_bytes: 0 });
+    let third = sent(&b.effects)[2].0;
+    b.act(Action::WorkerBegins(third));
+    b.act(Action::WorkerDied("trap".into()));
+    assert_eq!(b.phases(), ["queued", "queued", "failed", "queued"]);
+    assert_eq!((b.state.workers, b.state.deaths), (1, 1));
+    b.act(Action::WorkerAlive);
+    b.come_up("mini");
+    // of none, if it was at none
+    b.act(Action::Workers { count: 2, further_bytes: 0 });
+    b.act(Action::WorkerBegins(third));
+    b.act(Action::WorkerDied("trap".into()));
+    assert_eq!(b.phases(), ["queued", "queued", "failed", "queued"]);
+}
+
+#[test]
 fn a_score_between_deaths_counts() {
     let mut b = Bench::ready();
     for _ in 0..6 {

@@ -8,6 +8,7 @@ pub mod cosines;
 pub mod learning;
 pub mod pipeline;
 pub mod self_test;
+pub mod sharing;
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -22,7 +23,7 @@ use crate::score::METHODS;
 use crate::score::prompts::prompts;
 use crate::weights::{Checkpoint, Source};
 use learning::{Kept, Learning, Ready};
-use pipeline::{Failure, Prepared};
+use pipeline::{Failure, Prepared, Sight};
 
 /// Rescored pictures in one event, and numbers in them: enough to be quick, few enough that the page is never busy with one for
 /// long. A picture has two numbers for every text.
@@ -30,8 +31,6 @@ const RESCORED_AT_ONCE: usize = 100;
 const RESCORED_NUMBERS: usize = 10_000;
 /// Texts that are embedded between two messages: some 30 ms for a ViT-B/32.
 const KNOWN_AT_ONCE: usize = 4;
-/// Side of the small pictures to show, pixels.
-pub const THUMBNAIL_SIDE: u32 = 320;
 const NOTHING_NORMAL: &str = "nothing has been said to be normal yet";
 
 /// A session: one model, one setup, the embeddings of the pictures seen, what was learned from them.
@@ -221,6 +220,26 @@ impl Engine {
         }
     }
 
+    /// What sees pictures for [`Engine::judge`]; it can be kept while other requests are answered.
+    ///
+    /// # Errors
+    /// When no model is loaded, or nothing is said to be normal yet.
+    pub fn eyes(&self) -> Result<Rc<dyn Encoder>, Failure> {
+        let eyes = self.encoder.clone().ok_or_else(no_model)?;
+        self.in_force().map(|_| eyes)
+    }
+
+    /// Answers [`Request::Score`] for a picture that the model in use has seen, here or elsewhere ([`pipeline::look`]).
+    pub fn judge(&mut self, job: JobId, image: ImageId, seen: Result<Sight, Failure>, emit: Emit<'_>) {
+        let answer = seen.and_then(|sight| self.take(job, image, sight));
+        emit(answer.unwrap_or_else(|f| f.event(job, Some(image)).into()));
+    }
+
+    /// Bytes of the image tower of the model in use: what each further worker that sees pictures would hold.
+    pub fn image_tower_bytes(&self) -> u64 {
+        self.loaded.as_ref().map_or(0, |model| model.clip().memory_bytes() as u64)
+    }
+
     /// The loaded model shall know these texts by heart: those that it does not know yet are embedded when there is nothing else to do.
     pub fn know(&mut self, texts: Vec<String>) {
         let Some(model) = &self.loaded else { return };
@@ -313,7 +332,7 @@ impl Engine {
     }
 
     fn encoder(&self) -> Result<&dyn Encoder, Failure> {
-        self.encoder.as_deref().ok_or_else(|| Failure::new(Stage::Score, "no model is loaded yet"))
+        self.encoder.as_deref().ok_or_else(no_model)
     }
 
     fn in_force(&self) -> Result<&InForce, Failure> {
@@ -355,15 +374,21 @@ impl Engine {
         pixels: &crate::protocol::Pixels,
         bytes: &[u8],
     ) -> Result<Parcel<Event>, Failure> {
-        let (encoder, in_force) = (self.encoder()?, self.in_force()?);
-        let seen = pipeline::see(encoder, pixels, bytes, self.clock)?;
+        let eyes = self.eyes()?;
+        let sight = pipeline::look(&*eyes, pixels, bytes, self.clock)?;
+        self.take(job, image, sight)
+    }
+
+    /// Scores a picture that was seen, and keeps its embedding.
+    fn take(&mut self, job: JobId, image: ImageId, sight: Sight) -> Result<Parcel<Event>, Failure> {
+        let Sight { info, embedding, thumbnail, timings } = sight;
+        let in_force = self.in_force()?;
         let started = (self.clock)();
-        let score = in_force.ready.score(&seen.embedding);
-        let timings = Timings { score_millis: Some((self.clock)() - started), ..seen.timings };
-        let thumbnail = crate::pixels::thumbnail_jpeg(&seen.picture, THUMBNAIL_SIDE);
-        let opaque = seen.embedding.iter().flat_map(|v| v.to_le_bytes()).collect();
-        self.keep(image, seen.embedding);
-        Ok(Parcel::new(Event::Scored { job, image, score, picture: seen.info, timings }, vec![thumbnail, opaque]))
+        let score = in_force.ready.score(&embedding);
+        let timings = Timings { score_millis: Some((self.clock)() - started), ..timings };
+        let opaque = embedding.iter().flat_map(|v| v.to_le_bytes()).collect();
+        self.keep(image, embedding);
+        Ok(Parcel::new(Event::Scored { job, image, score, picture: info, timings }, vec![thumbnail, opaque]))
     }
 
     fn frame(&self, job: JobId, pixels: &crate::protocol::Pixels, bytes: &[u8]) -> Result<Event, Failure> {
@@ -398,6 +423,10 @@ impl Engine {
             self.learning.forget_cosines();
         }
     }
+}
+
+fn no_model() -> Failure {
+    Failure::new(Stage::Score, "no model is loaded yet")
 }
 
 /// Says that learning could not be begun.

@@ -10,6 +10,9 @@ use crate::protocol::{Stage, Timings};
 use crate::score::{Method, prompts::prompts};
 use crate::train::{Detector, Examples, Texts};
 
+/// Side of the small pictures to show, pixels.
+const THUMBNAIL_SIDE: u32 = 320;
+
 /// Why one picture (or a setup) has no score: one line saying what, expected, got.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
@@ -133,6 +136,26 @@ pub struct Seen {
     /// Unit vector.
     pub embedding: Vec<f32>,
     pub timings: Timings,
+}
+
+/// What is kept of a picture that was seen: all that a score and a card need, so that it may have been seen elsewhere.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sight {
+    pub info: PictureInfo,
+    /// Unit vector.
+    pub embedding: Vec<f32>,
+    /// A small JPEG to show.
+    pub thumbnail: Vec<u8>,
+    pub timings: Timings,
+}
+
+/// [`see`], and a small picture to show.
+///
+/// # Errors
+/// As [`see`].
+pub fn look(encoder: &dyn Encoder, pixels: &Pixels, bytes: &[u8], clock: fn() -> f64) -> Result<Sight, Failure> {
+    let Seen { picture, info, embedding, timings } = see(encoder, pixels, bytes, clock)?;
+    Ok(Sight { info, embedding, thumbnail: pixels::thumbnail_jpeg(&picture, THUMBNAIL_SIDE), timings })
 }
 
 /// Bytes to an embedding: decode, preprocess, encode. `clock` tells milliseconds.

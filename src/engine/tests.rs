@@ -87,6 +87,25 @@ fn nothing_to_score_with_is_said() {
 }
 
 #[test]
+fn a_picture_seen_elsewhere_scores_the_same_and_is_kept() {
+    let mut engine = engine();
+    assert_eq!(engine.eyes().map(|_| ()).expect_err("no setup").stage, Stage::Score);
+    ask(&mut engine, Request::Setup { job: JobId(1), setup: setup(&["red"]) }, vec![]);
+    let here = score_square(&mut engine, 2, [200, 90, 10]);
+    let (pixels, rgba) = square([200, 90, 10]);
+    let seen = pipeline::look(&Colours(Vocabulary::closed(&["red"])), &pixels, &rgba, || 0.0);
+    let mut events = Vec::new();
+    engine.judge(JobId(2), ImageId(2), seen, &mut |e| events.push(e));
+    assert_eq!(events, [here]);
+    engine.judge(JobId(3), ImageId(3), Err(Failure::new(Stage::Decode, "why")), &mut |e| events.push(e));
+    assert!(
+        matches!(&events[1].message, Event::Failed { job: JobId(3), image: Some(ImageId(3)), stage: Stage::Decode, message } if message == "why")
+    );
+    let events = ask(&mut engine, Request::Setup { job: JobId(4), setup: setup(&["green"]) }, vec![]);
+    assert!(matches!(&events[1].message, Event::Rescored { scores, .. } if scores.len() == 1));
+}
+
+#[test]
 fn a_session() {
     let mut engine = engine();
     let events = ask(&mut engine, Request::Setup { job: JobId(1), setup: setup(&["red"]) }, vec![]);

@@ -1,12 +1,12 @@
-//! The wire between page and worker: messages with transferred buffers, and the certain knowledge whether the other side
-//! still lives. It does not know what requests and events mean.
+//! The wire between page and worker, and between that worker and further ones ("hands") that help it to see pictures: messages with
+//! transferred buffers, and the certain knowledge whether the other side still lives. It does not know what requests and events mean.
 //!
 //! A message is a JavaScript array `[JSON text, [ArrayBuffer…], ImageBitmap or null, File or null]`; buffers and bitmap are
 //! transferred, a file is named and not copied.
-//! A worker holds an exclusive Web Lock (W3C Web Locks) all its life; the page waits for the same lock, and so is told of
+//! A worker holds an exclusive Web Lock (W3C Web Locks) all its life; whoever started it waits for the same lock, and so is told of
 //! every kind of death, also of one that raises no event.
 
-pub mod page_side;
+pub mod owner_side;
 pub mod worker_side;
 
 use js_sys::{Array, ArrayBuffer};
@@ -16,7 +16,7 @@ use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{File, ImageBitmap};
 
 use crate::bench;
-use crate::protocol::{Event, JobId, Request};
+use crate::protocol::{Event, JobId, PictureInfo, Request, Stage, Timings};
 
 /// What the page sends.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,6 +28,8 @@ pub enum ToWorker {
     },
     /// Stop fetching the model.
     CancelLoad,
+    /// Many pictures wait: further workers may be of use.
+    ManyWait,
     /// Time yourself.
     Bench(bench::Spec),
 }
@@ -41,12 +43,101 @@ pub enum FromWorker {
     Event(Event),
     /// The browser falsifies what is read from a canvas.
     CanvasNoise,
+    /// So many workers see pictures from now on; those beside this one hold so many bytes of model together.
+    Workers {
+        count: u32,
+        further_bytes: u64,
+    },
+    /// While there are others: the picture that this worker begins to see itself.
+    Begun {
+        job: JobId,
+    },
     /// What is being timed.
     Timing(String),
     /// What came out of that.
     Timed(Box<bench::Report>),
     /// It cannot go on.
     Trouble(String),
+}
+
+/// What a worker tells its hands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum ToHand {
+    /// The file beside this is the model to see with, of that name in the browser's store, where it lies there.
+    Open { stored: Option<String> },
+    /// See the picture whose file's bytes go with this.
+    See { ticket: u32 },
+}
+
+/// What a hand tells its worker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum FromHand {
+    /// It runs, and it holds its lock.
+    Alive,
+    /// It can see, with so many bytes of model.
+    Open { memory_bytes: u64 },
+    /// It has seen a picture. Beside this: a small JPEG of it, and its embedding (little-endian f32).
+    Seen { ticket: u32, info: PictureInfo, timings: Timings },
+    /// It cannot be seen: one line.
+    NotSeen { ticket: u32, stage: Stage, message: String },
+    /// It cannot go on.
+    Trouble(String),
+}
+
+/// What a worker says, of whatever kind, to whoever started it.
+pub trait Speech: Serialize + DeserializeOwned + 'static {
+    /// That it runs, and holds its lock.
+    fn alive() -> Self;
+
+    /// That it cannot go on: one line.
+    fn trouble(why: String) -> Self;
+
+    /// What this says of the worker's life.
+    fn sign(self) -> Sign<Self>;
+}
+
+/// What a message says of a worker's life.
+pub enum Sign<T> {
+    Alive,
+    Trouble(String),
+    /// Nothing but that it speaks.
+    Word(T),
+}
+
+impl Speech for FromWorker {
+    fn alive() -> Self {
+        Self::Alive
+    }
+
+    fn trouble(why: String) -> Self {
+        Self::Trouble(why)
+    }
+
+    fn sign(self) -> Sign<Self> {
+        match self {
+            Self::Alive => Sign::Alive,
+            Self::Trouble(why) => Sign::Trouble(why),
+            word => Sign::Word(word),
+        }
+    }
+}
+
+impl Speech for FromHand {
+    fn alive() -> Self {
+        Self::Alive
+    }
+
+    fn trouble(why: String) -> Self {
+        Self::Trouble(why)
+    }
+
+    fn sign(self) -> Sign<Self> {
+        match self {
+            Self::Alive => Sign::Alive,
+            Self::Trouble(why) => Sign::Trouble(why),
+            word => Sign::Word(word),
+        }
+    }
 }
 
 /// A message with what was transferred beside it.

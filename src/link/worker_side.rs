@@ -1,24 +1,26 @@
 //! The worker's end of the wire.
 
 use js_sys::{ArrayBuffer, Uint8Array};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use wasm_bindgen::prelude::*;
 use web_sys::{DedicatedWorkerGlobalScope, MessageEvent};
 
-use super::{FromWorker, Received, ToWorker, hold_lock, lock_manager, pack, unpack};
+use super::{Received, Speech, hold_lock, lock_manager, pack, unpack};
 
 fn scope() -> DedicatedWorkerGlobalScope {
     js_sys::global().unchecked_into()
 }
 
-/// Listens for good, takes the lock that the page watches, and then says [`FromWorker::Alive`].
-pub fn listen(mut hear: impl FnMut(Received<ToWorker>) + 'static) {
+/// Listens for good to messages `M`, takes the lock that whoever started this worker watches, and then says, as `T`, that it is alive.
+pub fn listen<M: DeserializeOwned, T: Speech>(mut hear: impl FnMut(Received<M>) + 'static) {
     let listener = Closure::<dyn FnMut(MessageEvent)>::new(move |event: MessageEvent| match unpack(&event.data()) {
         Ok(received) => hear(received),
-        Err(why) => post(&FromWorker::Trouble(format!("the page's message was {why}")), vec![]),
+        Err(why) => post(&T::trouble(format!("the message that it got was {why}")), vec![]),
     });
     scope().set_onmessage(Some(listener.as_ref().unchecked_ref()));
     listener.forget();
-    let alive = || post(&FromWorker::Alive, vec![]);
+    let alive = || post(&T::alive(), vec![]);
     match lock_manager() {
         Some(locks) => {
             // without a lock errors and the page's watchdog remain
@@ -31,12 +33,12 @@ pub fn listen(mut hear: impl FnMut(Received<ToWorker>) + 'static) {
 }
 
 /// Sends a message; the buffers are copied out of wasm's memory once and then transferred.
-pub fn post(message: &FromWorker, buffers: Vec<Vec<u8>>) {
+pub fn post<T: Serialize>(message: &T, buffers: Vec<Vec<u8>>) {
     let buffers: Vec<ArrayBuffer> = buffers.iter().map(|b| Uint8Array::from(&b[..]).buffer()).collect();
     let sent = pack(message, &buffers, None, None)
         .map(|(data, transfer)| scope().post_message_with_transfer(&data, &transfer));
     if !matches!(sent, Ok(Ok(()))) {
-        // the page hears of it as an error event, and replaces this worker
+        // whoever started this worker hears of it as an error event, and replaces it
         wasm_bindgen::throw_str("the worker could not send a message");
     }
 }

@@ -129,7 +129,7 @@ pub fn App() -> Html {
             if *drawer == Some(Drawer::Model) {
                 <ModelPanel session={session.clone()} model={state.model.clone()} worker={state.worker.clone()}
                     offered={state.offered.to_vec()} doubtful={state.doubtful} is_download={state.is_downloading()} text_tower={state.text_tower.clone()}
-                    threads={state.threads} canvas_noise={state.canvas_noise} />
+                    threads={state.threads} workers={state.workers} further_bytes={state.further_bytes} canvas_noise={state.canvas_noise} />
             }
             if let Some(message) = trouble {
                 <div class="banner" role="alert">

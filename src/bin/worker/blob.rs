@@ -10,7 +10,8 @@ use js_sys::Uint8Array;
 use oddlens::link::error_text;
 use oddlens::weights::WeightsError;
 use oddlens::weights::source::{Blocks, Source, room, unreadable};
-use web_sys::{Blob, FileReaderSync, FileSystemReadWriteOptions, FileSystemSyncAccessHandle};
+use wasm_bindgen::JsCast;
+use web_sys::{Blob, File, FileReaderSync, FileSystemReadWriteOptions, FileSystemSyncAccessHandle};
 
 /// A browser's file.
 #[derive(Clone)]
@@ -36,6 +37,11 @@ impl BlobSource {
 }
 
 impl BlobSource {
+    /// The browser's file, where it is a whole one.
+    pub fn file(&self) -> Option<File> {
+        self.0.inner().blob.dyn_ref().cloned()
+    }
+
     /// Lets the next readings go through `access`, as in [`BlobSource::with`].
     pub fn lend(&self, access: FileSystemSyncAccessHandle) {
         self.0.inner().access.replace(Some(Access::new(access)));

@@ -1,5 +1,6 @@
 //! The worker: everything heavy runs here. It fetches the model or reads it from a file, hands requests to the engine one after the other, and asks
-//! the browser to decode what our own decoders do not read. It does not know the page.
+//! the browser to decode what our own decoders do not read. While many pictures wait, further instances of it help ([`hand`]). It does not know
+//! the page.
 
 #[cfg(target_arch = "wasm32")]
 mod arriving;
@@ -14,7 +15,13 @@ mod fetch;
 #[cfg(target_arch = "wasm32")]
 mod gate;
 #[cfg(target_arch = "wasm32")]
+mod hand;
+#[cfg(target_arch = "wasm32")]
+mod hands;
+#[cfg(target_arch = "wasm32")]
 mod lock;
+#[cfg(target_arch = "wasm32")]
+mod look;
 #[cfg(target_arch = "wasm32")]
 mod own_file;
 #[cfg(target_arch = "wasm32")]
@@ -26,7 +33,9 @@ mod work;
 
 fn main() {
     #[cfg(target_arch = "wasm32")]
-    if !threads::is_helper() {
+    if hand::is_hand() {
+        hand::start();
+    } else if !threads::is_helper() {
         work::start();
     }
 }

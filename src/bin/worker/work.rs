@@ -1,8 +1,9 @@
-//! The worker's loop: requests in order of arrival, one at a time; between them, what there is to learn, in slices.
+//! The worker's loop: requests in order of arrival, one at a time; between them, what there is to learn, in slices. Where it has hands
+//! ([`crate::hands`]), pictures are theirs, too, and what else is asked does not wait behind pictures, but for another model.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use js_sys::{ArrayBuffer, Uint8Array};
 use oddlens::app_state::presets;
@@ -10,6 +11,7 @@ use oddlens::bench;
 use oddlens::clip::lexicon::MERGES_KEY;
 use oddlens::clip::{self, Sidecars};
 use oddlens::engine::self_test::SAMPLES;
+use oddlens::engine::sharing::{Answer, Ticket};
 use oddlens::engine::{Engine, ModelFile};
 use oddlens::kernels::crew;
 use oddlens::link::worker_side::{listen, post};
@@ -20,17 +22,21 @@ use oddlens::score::prompts::usual_texts;
 use oddlens::weights::{Checkpoint, Naming, Source, manifest};
 use wasm_bindgen::JsCast;
 use wasm_bindgen_futures::spawn_local;
-use web_sys::{AbortController, AbortSignal, File, WorkerGlobalScope};
+use web_sys::{AbortController, AbortSignal, File, MessageChannel, WorkerGlobalScope};
 
 use crate::arriving::Arriving;
 use crate::blob::BlobSource;
 use crate::download::{self, Ended, Held};
 use crate::gate::Gate;
+use crate::hands::{self, Hands, Own};
+use crate::look::look;
 use crate::own_file::{self, OwnFile, Place};
 use crate::{browser_decoder, fetch, lock, store, threads};
 
 struct Worker {
     engine: RefCell<Engine>,
+    /// Who see pictures, and the pictures that wait for that.
+    hands: Rc<Hands>,
     waiting: RefCell<VecDeque<Waiting>>,
     busy: Cell<bool>,
     /// Ends the loading that was asked for last, begun or not.
@@ -83,6 +89,24 @@ const SAVED_AT_ONCE: u32 = 128;
 struct Waiting {
     received: Received<ToWorker>,
     signal: Option<AbortSignal>,
+    /// Pictures with smaller tickets came before it.
+    after: Ticket,
+}
+
+impl Waiting {
+    fn is_frame(&self) -> bool {
+        matches!(self.received.message, ToWorker::Frame { .. })
+    }
+}
+
+/// Whether a message may have another model used.
+fn loads(message: &ToWorker) -> bool {
+    matches!(
+        message,
+        ToWorker::Ask(
+            Request::Load { .. } | Request::LoadFile { .. } | Request::LoadAddress { .. } | Request::UseDoubtful { .. }
+        )
+    )
 }
 
 /// Milliseconds on the worker's clock.
@@ -90,18 +114,32 @@ pub fn now() -> f64 {
     js_sys::global().unchecked_into::<WorkerGlobalScope>().performance().map_or_else(js_sys::Date::now, |p| p.now())
 }
 
-/// Whether the device says that it has little memory (W3C Device Memory, which not all browsers tell).
+/// The device's memory, about, where the browser tells (W3C Device Memory).
+pub fn device_gib() -> Option<f64> {
+    let navigator = js_sys::global().unchecked_into::<WorkerGlobalScope>().navigator();
+    js_sys::Reflect::get(&navigator, &"deviceMemory".into()).ok().and_then(|gib| gib.as_f64())
+}
+
+/// Whether the device says that it has little memory.
 fn is_small_device() -> bool {
     const SMALL_GIB: f64 = 2.0;
 
-    let navigator = js_sys::global().unchecked_into::<WorkerGlobalScope>().navigator();
-    let memory = js_sys::Reflect::get(&navigator, &"deviceMemory".into()).ok().and_then(|gib| gib.as_f64());
-    memory.is_some_and(|gib| gib <= SMALL_GIB)
+    device_gib().is_some_and(|gib| gib <= SMALL_GIB)
 }
 
 /// One turn of the event loop.
 pub async fn turn() {
     pause(0).await;
+}
+
+/// Lets messages be heard that have arrived. Browsers make timers that follow each other wait for 4 ms, but not messages.
+async fn breathe() {
+    let Ok(channel) = MessageChannel::new() else { return turn().await };
+    let promise = js_sys::Promise::new(&mut |resolve, _| channel.port1().set_onmessage(Some(&resolve)));
+    if channel.port2().post_message(&wasm_bindgen::JsValue::NULL).is_ok() {
+        let _ = wasm_bindgen_futures::JsFuture::from(promise).await;
+    }
+    channel.port1().close();
 }
 
 /// Waits while messages are heard.
@@ -118,28 +156,29 @@ pub async fn pause(millis: i32) {
 
 pub fn start() {
     console_error_panic_hook::set_once();
-    let worker = Rc::new(Worker {
-        engine: RefCell::new(Engine::new(now)),
-        waiting: RefCell::default(),
-        busy: Cell::new(false),
-        loading: RefCell::new(None),
-        noise_told: Cell::new(false),
-        swept: Cell::new(false),
-        kept: RefCell::default(),
-        coming: RefCell::default(),
-        doubtful: RefCell::default(),
-        told_texts: Cell::new(false),
+    let worker = Rc::new_cyclic(|worker: &Weak<Worker>| {
+        let worker = worker.clone();
+        Worker {
+            engine: RefCell::new(Engine::new(now)),
+            hands: Hands::new(move || {
+                if let Some(worker) = worker.upgrade() {
+                    worker.answer();
+                    worker.wake();
+                }
+            }),
+            waiting: RefCell::default(),
+            busy: Cell::new(false),
+            loading: RefCell::new(None),
+            noise_told: Cell::new(false),
+            swept: Cell::new(false),
+            kept: RefCell::default(),
+            coming: RefCell::default(),
+            doubtful: RefCell::default(),
+            told_texts: Cell::new(false),
+        }
     });
-    listen(move |received| {
-        let loads = matches!(
-            received.message,
-            ToWorker::Ask(
-                Request::Load { .. }
-                    | Request::LoadFile { .. }
-                    | Request::LoadAddress { .. }
-                    | Request::UseDoubtful { .. }
-            )
-        );
+    listen::<ToWorker, FromWorker>(move |received| {
+        let loads = loads(&received.message);
         let cancels = received.message == ToWorker::CancelLoad;
         let controller = if loads { AbortController::new().ok() } else { None };
         let signal = controller.as_ref().map(AbortController::signal);
@@ -149,13 +188,22 @@ pub fn start() {
         {
             present.abort();
         }
-        if cancels {
-            return;
+        match &received.message {
+            ToWorker::CancelLoad => return,
+            ToWorker::ManyWait => return worker.hands.gather(),
+            ToWorker::Ask(Request::Score { job, image, pixels: Pixels::Encoded }) => {
+                let file = received.buffers.first().cloned().unwrap_or_else(|| ArrayBuffer::new(0));
+                worker.hands.add(*job, *image, file);
+            }
+            message => {
+                if let ToWorker::Frame { .. } = message {
+                    worker.hands.frame();
+                }
+                let after = worker.hands.next_ticket();
+                worker.waiting.borrow_mut().push_back(Waiting { received, signal, after });
+            }
         }
-        worker.waiting.borrow_mut().push_back(Waiting { received, signal });
-        if !worker.busy.replace(true) {
-            spawn_local(worker.clone().work());
-        }
+        worker.wake();
     });
 }
 
@@ -250,11 +298,65 @@ fn not_kept(why: &str) {
 const CONFIGURATIONS: [&str; 2] = ["config.json", "open_clip_config.json"];
 
 impl Worker {
+    /// Sees to it that what waits is worked off.
+    fn wake(self: &Rc<Self>) {
+        let waits = !self.waiting.borrow().is_empty() || self.hands.has_own(None);
+        if waits && !self.busy.replace(true) {
+            spawn_local(self.clone().work());
+        }
+    }
+
+    /// What is to be done before the next picture.
+    fn next_waiting(&self) -> Option<Waiting> {
+        let mut waiting = self.waiting.borrow_mut();
+        if self.hands.any()
+            && let Some(frame) = waiting.iter().position(Waiting::is_frame)
+        {
+            return waiting.remove(frame);
+        }
+        let first = waiting.front()?;
+        let pictures_first = loads(&first.received.message) || !self.hands.any();
+        if pictures_first && self.hands.has_own(Some(first.after)) { None } else { waiting.pop_front() }
+    }
+
+    /// Sees a picture itself.
+    async fn see(&self, own: Own) {
+        let eyes = self.engine.borrow().eyes();
+        let seen = match eyes {
+            Ok(eyes) => look(&*eyes, &own.file).await,
+            Err(failure) => Err(failure),
+        };
+        self.hands.done(own.ticket, seen);
+        self.answer();
+    }
+
+    /// Scores the pictures whose turn it is, and tells the page.
+    fn answer(&self) {
+        while let Some(Answer { job, image, seen, forgotten }) = self.hands.answer() {
+            if seen.as_ref().is_ok_and(|sight| sight.info.decoder == Decoder::Browser) {
+                self.look_for_noise();
+            }
+            self.engine.borrow_mut().judge(job, image, seen, &mut tell);
+            if forgotten {
+                self.engine.borrow_mut().handle(Request::Forget { images: vec![image] }.into(), &mut tell);
+            }
+        }
+    }
+
     async fn work(self: Rc<Self>) {
         let mut rounds = 0u32;
         loop {
-            let next = self.waiting.borrow_mut().pop_front();
-            let Some(Waiting { received, signal }) = next else {
+            let next = self.next_waiting();
+            if next.is_none()
+                && let Some(own) = self.hands.take()
+            {
+                self.see(own).await;
+                if self.hands.any() || self.hands.has_own(None) {
+                    breathe().await;
+                }
+                continue;
+            }
+            let Some(Waiting { received, signal, .. }) = next else {
                 // when there is nothing else to do: a first score does not wait for it
                 if !self.swept.replace(true) {
                     store::sweep().await;
@@ -298,7 +400,8 @@ impl Worker {
                 ToWorker::Ask(request) => self.ask(request, received.buffers).await,
                 ToWorker::Frame { job } => self.frame(job, received.bitmap),
                 ToWorker::Bench(spec) => time_yourself(spec).await,
-                ToWorker::CancelLoad => {}
+                // heard already
+                ToWorker::CancelLoad | ToWorker::ManyWait => {}
             }
         }
         self.busy.set(false);
@@ -343,6 +446,11 @@ impl Worker {
         weights: Weights,
         samples: Option<&[Vec<u8>]>,
     ) -> Used {
+        // what hands would open, where there may be any
+        let (shared, stored) = match &weights {
+            Weights::Here(file) => (hands::file_of(file), None),
+            Weights::Stored(file) => (file.file(), Some(entry.file.clone())),
+        };
         let (file, kept): (Box<dyn Source>, _) = match weights {
             Weights::Here(file) => (file, None),
             Weights::Stored(file) => (Box::new(file.clone()), entry.kept.then(|| (entry.clone(), file))),
@@ -358,12 +466,22 @@ impl Worker {
             }
             tell(parcel);
         });
-        if matches!(used, Used::Yes(_)) {
+        if let Used::Yes(memory_bytes) = used {
             self.told_texts.set(false);
             *self.kept.borrow_mut() = kept;
             *self.coming.borrow_mut() = None;
+            let image_tower_bytes = self.engine.borrow().image_tower_bytes();
+            self.use_hands(shared.map(|file| hands::Model { file, stored, memory_bytes, image_tower_bytes }));
         }
         used
+    }
+
+    /// Another model is in use: hands open it as `model`, where there may be any.
+    fn use_hands(&self, model: Option<hands::Model>) {
+        for (job, image) in self.hands.use_model(model) {
+            let (image, message) = (Some(image), "another model was loaded meanwhile".into());
+            tell(Event::Failed { job, image, stage: Stage::Score, message }.into());
+        }
     }
 
     /// Once a model that is kept: has it learn the texts that most people ask for, so that it answers them without its text tower the
@@ -559,6 +677,7 @@ impl Worker {
         }
         self.told_texts.set(false);
         *self.kept.borrow_mut() = None;
+        self.use_hands(None);
         let coming =
             Coming { entry: entry.clone(), file, ended: RefCell::new(Gate::new()), is_fetched: Cell::new(true) };
         let coming = Some(Rc::new(coming));
@@ -593,6 +712,11 @@ impl Worker {
     fn complete(&self, job: JobId, coming: &Coming, entry: ModelEntry, file: BlobSource) {
         file.rest();
         coming.complete(job, Box::new(file.clone()));
+        if let Some(blob) = file.file() {
+            let image_tower_bytes = self.engine.borrow().image_tower_bytes();
+            let stored = Some(entry.file.clone());
+            self.hands.open_from(hands::Model { file: blob, stored, memory_bytes: entry.bytes, image_tower_bytes });
+        }
         *self.kept.borrow_mut() = Some((entry, file));
     }
 
@@ -798,29 +922,11 @@ impl Worker {
         if let Request::Setup { job, setup } = &request {
             self.open_for_texts(*job, setup).await;
         }
-        let attachments = buffers.iter().map(|b| Uint8Array::new(b).to_vec()).collect();
-        let score = match &request {
-            Request::Score { job, image, pixels: Pixels::Encoded } => Some((*job, *image)),
-            _ => None,
-        };
-        let mut refused = None;
-        self.engine.borrow_mut().handle(Parcel::new(request, attachments), &mut |parcel| {
-            match &parcel.message {
-                Event::Failed { stage: Stage::Format, image: Some(_), .. } if score.is_some() => refused = Some(parcel),
-                _ => tell(parcel),
-            };
-        });
-        let (Some(refused), Some((job, image)), Some(file)) = (refused, score, buffers.first()) else { return };
-        match browser_decoder::decode(file).await {
-            Ok((rgba, width, height)) => {
-                self.look_for_noise();
-                let pixels = Pixels::Rgba { width, height, by: Decoder::Browser };
-                let again = Parcel::new(Request::Score { job, image, pixels }, vec![rgba]);
-                self.engine.borrow_mut().handle(again, &mut tell);
-            }
-            // what our own decoders said is the better explanation
-            Err(_) => tell(refused),
+        if let Request::Forget { images } = &request {
+            self.hands.forget(images);
         }
+        let attachments = buffers.iter().map(|b| Uint8Array::new(b).to_vec()).collect();
+        self.engine.borrow_mut().handle(Parcel::new(request, attachments), &mut tell);
     }
 
     fn frame(&self, job: JobId, bitmap: Option<web_sys::ImageBitmap>) {

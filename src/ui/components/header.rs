@@ -80,6 +80,9 @@ pub struct ModelPanelProps {
     /// How the text tower of the model in use comes, where it is not there.
     pub text_tower: Option<TextTower>,
     pub threads: u32,
+    pub workers: u32,
+    /// What all workers but the first hold of the model.
+    pub further_bytes: u64,
     pub canvas_noise: bool,
 }
 
@@ -126,6 +129,17 @@ pub fn ModelPanel(props: &ModelPanelProps) -> Html {
         },
         Model::Ready(info) => {
             let entry = &info.entry;
+            let mut kernel =
+                format!("{}, {} {}", info.kernel, props.threads, if props.threads == 1 { "thread" } else { "threads" });
+            let mut memory = bytes(info.memory_bytes);
+            if props.workers > 1 {
+                kernel += &format!(", {} workers", props.workers);
+                memory += &format!(
+                    ", and {} in the other {}",
+                    bytes(props.further_bytes),
+                    if props.workers == 2 { "worker" } else { "workers" }
+                );
+            }
             html! {
                 <>
                     <p><b>{"Can: "}</b>{entry.can.clone()}</p>
@@ -133,11 +147,11 @@ pub fn ModelPanel(props: &ModelPanelProps) -> Html {
                     <dl class="facts">
                         <dt>{"File"}</dt>
                         <dd>{format!("{}, {}", if entry.kept { "kept in this browser" } else { &entry.file }, bytes(entry.bytes))}</dd>
-                        <dt>{"In memory"}</dt><dd>{bytes(info.memory_bytes)}</dd>
+                        <dt>{"In memory"}</dt><dd data-testid="memory">{memory}</dd>
                         <dt>{"Sees"}</dt><dd>{format!("{0} × {0} pixels", info.image_size)}</dd>
                         <dt>{"Embedding"}</dt><dd>{format!("{} numbers", info.embed_dim)}</dd>
                         <dt>{"Kernel"}</dt>
-                        <dd data-testid="kernel">{format!("{}, {} {}", info.kernel, props.threads, if props.threads == 1 { "thread" } else { "threads" })}</dd>
+                        <dd data-testid="kernel">{kernel}</dd>
                         <dt>{"Names it knows"}</dt>
                         <dd>{info.vocabulary.as_ref().map_or("free text".to_owned(), |v| v.len().to_string())}</dd>
                         <dt>{"Ready after"}</dt><dd>{millis(info.load_millis)}</dd>

@@ -131,11 +131,11 @@ pub fn version() -> String {
     address.find('?').map(|i| address[i..].to_owned()).unwrap_or_default()
 }
 
-/// What the worker's script is asked for with: the mark, and the program (`variant=plain`, `relaxed` or `threads`) and the number of
-/// threads (`threads=2`) where the page's own address names them, as tests do.
+/// What the worker's script is asked for with: the mark, and the program (`variant=plain`, `relaxed` or `threads`), the number of
+/// threads (`threads=2`) and of workers (`workers=2`) where the page's own address names them, as tests do.
 pub fn worker_query() -> String {
     let query = window().location().search().unwrap_or_default();
-    let known = |part: &&str| part.starts_with("variant=") || part.starts_with("threads=");
+    let known = |part: &&str| ["variant=", "threads=", "workers="].iter().any(|name| part.starts_with(name));
     let asked = query.trim_start_matches('?').split('&').filter(known);
     let version = version();
     let mark = Some(version.trim_start_matches('?')).filter(|mark| !mark.is_empty());

@@ -15,9 +15,9 @@ use super::dom;
 use crate::app_state::learning::Lesson;
 use crate::app_state::picture::Phase;
 use crate::app_state::{Action, Effect, State, Worker, permalink};
-use crate::link::ToWorker;
 use crate::link::error_text;
-use crate::link::page_side::{Heard, WorkerLink};
+use crate::link::owner_side::{Heard, WorkerLink};
+use crate::link::{FromWorker, ToWorker};
 use crate::protocol::{Event, ImageId, JobId, Kind, MAX_FILE_BYTES, MAX_HEAD_BYTES, Pixels, Request};
 
 /// Between two looks of the watchdog.
@@ -132,7 +132,14 @@ impl Session {
     /// One step of the reducer, and what follows from it. What a person did shows at once; what comes in showers (the engine's
     /// words, a threshold that is dragged) shows with the next frame.
     pub fn act(&self, action: Action) {
-        let can_wait = matches!(action, Action::Engine { .. } | Action::FrameDue | Action::SetThreshold(_));
+        let can_wait = matches!(
+            action,
+            Action::Engine { .. }
+                | Action::Workers { .. }
+                | Action::WorkerBegins(_)
+                | Action::FrameDue
+                | Action::SetThreshold(_)
+        );
         let effects = self.0.state.borrow_mut().update(action, dom::now());
         for effect in effects {
             self.perform(effect);
@@ -295,12 +302,19 @@ impl Session {
         self.act(Action::WorkerDied(why));
     }
 
-    fn hear(&self, heard: Heard) {
-        match heard {
-            Heard::Alive => self.act(Action::WorkerAlive),
-            Heard::CanvasNoise => self.act(Action::CanvasNoise),
-            Heard::Died(why) => self.die(why),
-            Heard::Event(event, buffers) => {
+    fn hear(&self, heard: Heard<FromWorker>) {
+        let (said, buffers) = match heard {
+            Heard::Alive => return self.act(Action::WorkerAlive),
+            Heard::Died(why) => return self.die(why),
+            Heard::Said(said, buffers) => (said, buffers),
+        };
+        match said {
+            FromWorker::CanvasNoise => self.act(Action::CanvasNoise),
+            FromWorker::Workers { count, further_bytes } => self.act(Action::Workers { count, further_bytes }),
+            FromWorker::Begun { job } => self.act(Action::WorkerBegins(job)),
+            // the link keeps the first two to itself; the others are asked for by the bench alone, which has a worker of its own
+            FromWorker::Alive | FromWorker::Trouble(_) | FromWorker::Timing(_) | FromWorker::Timed(_) => {}
+            FromWorker::Event(event) => {
                 let mut thumbnail = None;
                 if let Event::Scored { image, .. } = &event {
                     thumbnail = buffers.first().and_then(object_url);
@@ -354,6 +368,7 @@ impl Session {
         match effect {
             Effect::Ask(request) => self.send(&ToWorker::Ask(request), &[], None),
             Effect::CancelLoad => self.send(&ToWorker::CancelLoad, &[], None),
+            Effect::TellManyWait => self.send(&ToWorker::ManyWait, &[], None),
             Effect::Respawn => {
                 let session = self.clone();
                 dom::later(RESPAWN_MILLIS, move || session.spawn());

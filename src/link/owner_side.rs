@@ -1,23 +1,28 @@
-//! [`WorkerLink`]: one worker, from its start to its end, as the page sees it.
+//! [`WorkerLink`]: one worker, from its start to its end, as whoever started it sees it: the page, or a worker that has hands.
 
 use std::cell::Cell;
 use std::rc::Rc;
 
-use js_sys::ArrayBuffer;
+use js_sys::{Array, ArrayBuffer};
+use serde::Serialize;
 use wasm_bindgen::prelude::*;
 use web_sys::{ErrorEvent, File, ImageBitmap, MessageEvent, Worker, WorkerOptions, WorkerType};
 
-use super::{FromWorker, ToWorker, error_text, hold_lock, lock_manager, pack, unpack};
-use crate::protocol::Event;
+use super::{Sign, Speech, error_text, hold_lock, lock_manager, pack, unpack};
 
-/// What comes from a worker.
+/// What comes from a worker that says `T`.
 #[allow(clippy::large_enum_variant, reason = "a message lives for one call; a box would cost each an allocation")]
-pub enum Heard {
+pub enum Heard<T> {
     Alive,
-    Event(Event, Vec<ArrayBuffer>),
-    CanvasNoise,
+    /// What it said, and the buffers that came with it.
+    Said(T, Vec<ArrayBuffer>),
     /// It is dead, and why. Nothing comes after this.
     Died(String),
+}
+
+/// A name that no other worker has, and its lock neither.
+pub fn new_name(kind: &str) -> String {
+    format!("{kind}-{}-{}", js_sys::Date::now(), js_sys::Math::random())
 }
 
 /// A running worker. Dropping this ends it, and nothing is heard of it any more.
@@ -34,14 +39,19 @@ impl WorkerLink {
     ///
     /// # Errors
     /// When the browser refuses (no module workers, content policy).
-    pub fn spawn(address: &str, hear: impl Fn(Heard) + 'static) -> Result<Self, String> {
-        let name = format!("oddlens-{}-{}", js_sys::Date::now(), js_sys::Math::random());
+    pub fn spawn<T: Speech>(address: &str, hear: impl Fn(Heard<T>) + 'static) -> Result<Self, String> {
+        let name = new_name("oddlens");
         let options = WorkerOptions::new();
         options.set_type(WorkerType::Module);
         options.set_name(&name);
         let worker = Worker::new_with_options(address, &options).map_err(|e| error_text(&e))?;
+        Ok(Self::over(worker, name, hear))
+    }
+
+    /// A worker that was started just now under that name ([`new_name`]).
+    pub fn over<T: Speech>(worker: Worker, name: String, hear: impl Fn(Heard<T>) + 'static) -> Self {
         let open = Rc::new(Cell::new(true));
-        let hear: Rc<dyn Fn(Heard)> = Rc::new(hear);
+        let hear: Rc<dyn Fn(Heard<T>)> = Rc::new(hear);
 
         // one death is told once, and a closed link tells nothing
         let die: Rc<dyn Fn(String)> = {
@@ -58,17 +68,14 @@ impl WorkerLink {
                 if !open.get() {
                     return;
                 }
-                match unpack::<FromWorker>(&event.data()) {
-                    Ok(received) => match received.message {
-                        FromWorker::Alive => {
+                match unpack::<T>(&event.data()) {
+                    Ok(received) => match received.message.sign() {
+                        Sign::Alive => {
                             watch_lock(&name, die.clone());
                             hear(Heard::Alive);
                         }
-                        FromWorker::Event(event) => hear(Heard::Event(event, received.buffers)),
-                        FromWorker::CanvasNoise => hear(Heard::CanvasNoise),
-                        FromWorker::Trouble(why) => die(why),
-                        // asked for by the bench alone, which has a worker of its own
-                        FromWorker::Timing(_) | FromWorker::Timed(_) => {}
+                        Sign::Trouble(why) => die(why),
+                        Sign::Word(word) => hear(Heard::Said(word, received.buffers)),
                     },
                     Err(why) => die(format!("its message was {why}")),
                 }
@@ -88,22 +95,31 @@ impl WorkerLink {
         worker.set_onmessage(Some(message.as_ref().unchecked_ref()));
         worker.set_onerror(Some(error.as_ref().unchecked_ref()));
         worker.set_onmessageerror(Some(message_error.as_ref().unchecked_ref()));
-        Ok(Self { worker, open, _message: message, _error: error, _message_error: message_error })
+        Self { worker, open, _message: message, _error: error, _message_error: message_error }
     }
 
     /// Sends a message; `buffers` and `bitmap` are the worker's from then on, `file` it reads by itself.
     ///
     /// # Errors
     /// When the browser refuses, for example for a buffer that was transferred before.
-    pub fn send(
+    pub fn send<M: Serialize>(
         &self,
-        message: &ToWorker,
+        message: &M,
         buffers: &[ArrayBuffer],
         bitmap: Option<&ImageBitmap>,
         file: Option<&File>,
     ) -> Result<(), String> {
         let (data, transfer) = pack(message, buffers, bitmap, file)?;
         self.worker.post_message_with_transfer(&data, &transfer).map_err(|e| error_text(&e))
+    }
+
+    /// Sends a message with a copy of `buffer`, which stays whole here.
+    ///
+    /// # Errors
+    /// When the browser refuses, for example for want of memory.
+    pub fn send_copy<M: Serialize>(&self, message: &M, buffer: &ArrayBuffer) -> Result<(), String> {
+        let (data, _) = pack(message, std::slice::from_ref(buffer), None, None)?;
+        self.worker.post_message_with_transfer(&data, &Array::new()).map_err(|e| error_text(&e))
     }
 }
 
