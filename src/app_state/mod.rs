@@ -28,6 +28,8 @@ use view::{Filter, Sort};
 pub const AHEAD: usize = 2;
 /// The same for each of several workers: answers come in order of arrival, and while one is long at a picture the others go on.
 const AHEAD_EACH: usize = 4;
+/// Bytes of files that several workers have at a time, at most, but for the [`AHEAD`] that one has, whatever their size.
+const AHEAD_BYTES: u64 = 64 << 20;
 /// So many pictures wait when further workers are thought of: they take a moment to start, and memory.
 pub const MANY: usize = 32;
 /// Kept embeddings given back to a fresh worker before the first of them is answered: a thousand at once would hold the page up.
@@ -917,17 +919,20 @@ impl State {
         }
         self.told_many = many;
         let ahead = if self.workers > 1 { self.workers as usize * AHEAD_EACH } else { AHEAD };
-        let mut flying = self.outstanding.iter().filter(|o| matches!(o.what, Asked::Score(_))).count();
+        let asked = |o: &Outstanding| if let Asked::Score(image) = o.what { Some(image) } else { None };
+        let mut flying = self.outstanding.iter().filter_map(asked).count();
         if flying >= ahead {
             return;
         }
-        let waiting: Vec<ImageId> = self
-            .pictures
-            .iter()
-            .filter(|p| !p.removed && matches!(p.phase, Phase::Queued))
-            .take(ahead - flying)
-            .map(|p| p.id)
-            .collect();
+        let size = |image| self.picture(image).map_or(0, |p| p.bytes);
+        let mut bytes: u64 = self.outstanding.iter().filter_map(asked).map(size).sum();
+        let queued = self.pictures.iter().filter(|p| !p.removed && matches!(p.phase, Phase::Queued));
+        let fits = |(i, p): &(usize, &Rc<Picture>)| {
+            bytes += p.bytes;
+            flying + i < AHEAD || bytes <= AHEAD_BYTES
+        };
+        let waiting: Vec<ImageId> =
+            queued.take(ahead - flying).enumerate().take_while(fits).map(|(_, p)| p.id).collect();
         for image in waiting {
             let job = self.job();
             if let Some(p) = self.picture_mut(image) {

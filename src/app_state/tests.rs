@@ -363,6 +363,22 @@ fn many_pictures_are_told_once_and_several_workers_get_more_of_them() {
 }
 
 #[test]
+fn several_workers_have_no_more_bytes_at_a_time_than_there_is_room_for() {
+    let mut b = Bench::ready();
+    let large = |count| Action::AddPictures(vec![("large".into(), AHEAD_BYTES / 2 - 1); count], None);
+    b.act(Action::Workers { count: 4, further_bytes: 0 });
+    assert_eq!(sent(&b.act(large(6))).len(), 2);
+    let (job, image) = sent(&b.effects)[0];
+    assert_eq!(sent(&b.scored(job, image, 0.1)).len(), 1, "one goes, one comes");
+    b.run_queue(|_| 0.1);
+    // one worker gets its two whatever their size, and small ones behind them wait their turn
+    assert_eq!(sent(&b.act(Action::AddPictures(vec![("huge".into(), 2 * AHEAD_BYTES); 3], None))).len(), AHEAD);
+    assert_eq!(b.add(&["small"]), []);
+    b.run_queue(|_| 0.1);
+    assert_eq!(b.phases(), ["done"; 10]);
+}
+
+#[test]
 fn a_worker_with_helpers_dies_of_the_picture_that_it_had_begun() {
     let mut b = Bench::ready();
     b.add(&["a", "b", "c", "d"]);
