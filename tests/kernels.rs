@@ -59,7 +59,11 @@ fn product_of_pairs(kernel: &pairs::Kernel, a: &[i32], w: &[i8], shape: Shape) -
         kernel.panel(&weights, p, &activations, &mut sums);
         sums
     };
-    unpadded(&(0..weights.panels()).map(panel).collect::<Vec<_>>(), shape)
+    let panels: Vec<_> = (0..weights.panels()).map(panel).collect();
+    let mut together = vec![-1; weights.panels() * activations.rows() * NR];
+    kernel.panels(&weights, 0..weights.panels(), &activations, &mut together);
+    assert_same(&together, &panels.concat(), &format!("all panels at once of {kernel:?} on (m,k,n) = {shape:?}"));
+    unpadded(&panels, shape)
 }
 
 /// `a` around zero; `centre` is added for the kernel.
@@ -80,7 +84,11 @@ fn product_of_quads(kernel: &quads::Kernel, centre: u8, a: &[i32], w: &[i8], sha
         kernel.panel(&weights, p, &activations, &mut sums);
         sums
     };
-    unpadded(&(0..weights.panels()).map(panel).collect::<Vec<_>>(), shape)
+    let panels: Vec<_> = (0..weights.panels()).map(panel).collect();
+    let mut together = vec![-1; weights.panels() * activations.rows() * NR];
+    kernel.panels(&weights, 0..weights.panels(), &activations, &mut together);
+    assert_same(&together, &panels.concat(), &format!("all panels at once of {kernel:?} on (m,k,n) = {shape:?}"));
+    unpadded(&panels, shape)
 }
 
 /// One line, however many numbers there are.

@@ -4,6 +4,30 @@
 use super::NR;
 use super::quads::{GROUP, QUAD};
 
+/// A function whose loops use the widest registers that this processor is sure to have: where x86-64 promises only SSE2, there is a second
+/// one for AVX2. Its numbers are the same, since no order of additions changes.
+macro_rules! widest {
+    ($(#[$doc:meta])* pub fn $name:ident($($argument:ident: $kind:ty),*) $(-> $result:ty)? $body:block) => {
+        $(#[$doc])*
+        pub fn $name($($argument: $kind),*) $(-> $result)? {
+            #[inline(always)]
+            fn work($($argument: $kind),*) $(-> $result)? $body
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx2")]
+                fn with_avx2($($argument: $kind),*) $(-> $result)? {
+                    work($($argument),*)
+                }
+                if std::is_x86_feature_detected!("avx2") {
+                    // SAFETY: AVX2 is there.
+                    return unsafe { with_avx2($($argument),*) };
+                }
+            }
+            work($($argument),*)
+        }
+    };
+}
+
 /// Lanes that sums are split into; a power of two, so that the order of additions is the same everywhere.
 const LANES: usize = 8;
 
@@ -30,45 +54,50 @@ fn lane_sum(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
 }
 
 /// Sum of the numbers.
+#[inline(always)]
 pub fn sum(x: &[f32]) -> f32 {
     lane_sum(x, |v| v)
 }
 
-/// Sum of the products.
-pub fn dot(x: &[f32], y: &[f32]) -> f32 {
-    assert_eq!(x.len(), y.len(), "a product for each number");
-    let mut lanes = [0f32; LANES];
-    let ((x, x_rest), (y, y_rest)) = (x.as_chunks::<LANES>(), y.as_chunks::<LANES>());
-    for (x, y) in x.iter().zip(y) {
-        lanes.iter_mut().zip(x).zip(y).for_each(|((lane, x), y)| *lane += x * y);
+widest! {
+    /// Sum of the products.
+    pub fn dot(x: &[f32], y: &[f32]) -> f32 {
+        assert_eq!(x.len(), y.len(), "a product for each number");
+        let mut lanes = [0f32; LANES];
+        let ((x, x_rest), (y, y_rest)) = (x.as_chunks::<LANES>(), y.as_chunks::<LANES>());
+        for (x, y) in x.iter().zip(y) {
+            lanes.iter_mut().zip(x).zip(y).for_each(|((lane, x), y)| *lane += x * y);
+        }
+        lanes.iter_mut().zip(x_rest).zip(y_rest).for_each(|((lane, x), y)| *lane += x * y);
+        across(lanes)
     }
-    lanes.iter_mut().zip(x_rest).zip(y_rest).for_each(|((lane, x), y)| *lane += x * y);
-    across(lanes)
 }
 
-/// The largest sum of squares of a lane of [`super::quads`], of numbers clipped to `-limit..=limit`.
-pub fn largest_lane_square(x: &[f32], limit: f32) -> f32 {
-    let square = |squares: &mut [f32; QUAD], quad: &[f32]| {
-        for (square, v) in squares.iter_mut().zip(quad) {
-            let v = v.abs();
-            let v = if v < limit { v } else { limit };
-            *square += v * v;
+widest! {
+    /// The largest sum of squares of a lane of [`super::quads`], of numbers clipped to `-limit..=limit`.
+    pub fn largest_lane_square(x: &[f32], limit: f32) -> f32 {
+        let square = |squares: &mut [f32; QUAD], quad: &[f32]| {
+            for (square, v) in squares.iter_mut().zip(quad) {
+                let v = v.abs();
+                let v = if v < limit { v } else { limit };
+                *square += v * v;
+            }
+        };
+        let larger = |largest: f32, s: [f32; QUAD]| {
+            let lane = if s[0] + s[1] > s[2] + s[3] { s[0] + s[1] } else { s[2] + s[3] };
+            if lane > largest { lane } else { largest }
+        };
+        let mut largest = 0f32;
+        let (groups, rest) = x.as_chunks::<GROUP>();
+        for group in groups {
+            let mut squares = [0f32; QUAD];
+            group.as_chunks::<QUAD>().0.iter().for_each(|quad| square(&mut squares, quad));
+            largest = larger(largest, squares);
         }
-    };
-    let larger = |largest: f32, s: [f32; QUAD]| {
-        let lane = if s[0] + s[1] > s[2] + s[3] { s[0] + s[1] } else { s[2] + s[3] };
-        if lane > largest { lane } else { largest }
-    };
-    let mut largest = 0f32;
-    let (groups, rest) = x.as_chunks::<GROUP>();
-    for group in groups {
         let mut squares = [0f32; QUAD];
-        group.as_chunks::<QUAD>().0.iter().for_each(|quad| square(&mut squares, quad));
-        largest = larger(largest, squares);
+        rest.chunks(QUAD).for_each(|quad| square(&mut squares, quad));
+        larger(largest, squares)
     }
-    let mut squares = [0f32; QUAD];
-    rest.chunks(QUAD).for_each(|quad| square(&mut squares, quad));
-    larger(largest, squares)
 }
 
 /// What [`row_stats`] finds.
@@ -81,51 +110,55 @@ pub struct RowStats {
     pub largest_lane_square: f32,
 }
 
-/// [`min_max`], the sum of the magnitudes and [`largest_lane_square`] in one pass. NaN is passed over by the first and spoils the others.
-/// Where the numbers do not fill whole groups, a zero is among those that least and largest are of.
-pub fn row_stats(x: &[f32]) -> RowStats {
-    let (mut low, mut high, mut sums) = ([f32::INFINITY; LANES], [f32::NEG_INFINITY; LANES], [0f32; LANES]);
-    let mut largest = 0f32;
-    let (groups, rest) = x.as_chunks::<GROUP>();
-    let mut last = [0f32; GROUP];
-    last[..rest.len()].copy_from_slice(rest);
-    for (g, group) in groups.iter().chain([&last]).enumerate() {
-        if g == groups.len() && rest.is_empty() {
-            break;
-        }
-        let mut squares = [0f32; LANES];
-        for chunk in group.as_chunks::<LANES>().0 {
-            for i in 0..LANES {
-                let v = chunk[i];
-                low[i] = if v < low[i] { v } else { low[i] };
-                high[i] = if v > high[i] { v } else { high[i] };
-                sums[i] += v.abs();
-                squares[i] += v * v;
+widest! {
+    /// [`min_max`], the sum of the magnitudes and [`largest_lane_square`] in one pass. NaN is passed over by the first and spoils the others.
+    /// Where the numbers do not fill whole groups, a zero is among those that least and largest are of.
+    pub fn row_stats(x: &[f32]) -> RowStats {
+        let (mut low, mut high, mut sums) = ([f32::INFINITY; LANES], [f32::NEG_INFINITY; LANES], [0f32; LANES]);
+        let mut largest = 0f32;
+        let (groups, rest) = x.as_chunks::<GROUP>();
+        let mut last = [0f32; GROUP];
+        last[..rest.len()].copy_from_slice(rest);
+        for (g, group) in groups.iter().chain([&last]).enumerate() {
+            if g == groups.len() && rest.is_empty() {
+                break;
             }
+            let mut squares = [0f32; LANES];
+            for chunk in group.as_chunks::<LANES>().0 {
+                for i in 0..LANES {
+                    let v = chunk[i];
+                    low[i] = if v < low[i] { v } else { low[i] };
+                    high[i] = if v > high[i] { v } else { high[i] };
+                    sums[i] += v.abs();
+                    squares[i] += v * v;
+                }
+            }
+            let even = (squares[0] + squares[1]) + (squares[4] + squares[5]);
+            let odd = (squares[2] + squares[3]) + (squares[6] + squares[7]);
+            let lane = if even > odd { even } else { odd };
+            largest = if lane > largest { lane } else { largest };
         }
-        let even = (squares[0] + squares[1]) + (squares[4] + squares[5]);
-        let odd = (squares[2] + squares[3]) + (squares[6] + squares[7]);
-        let lane = if even > odd { even } else { odd };
-        largest = if lane > largest { lane } else { largest };
+        let low = low.into_iter().fold(f32::INFINITY, f32::min);
+        let high = high.into_iter().fold(f32::NEG_INFINITY, f32::max);
+        RowStats { low, high, sum_abs: across(sums), largest_lane_square: largest }
     }
-    let low = low.into_iter().fold(f32::INFINITY, f32::min);
-    let high = high.into_iter().fold(f32::NEG_INFINITY, f32::max);
-    RowStats { low, high, sum_abs: across(sums), largest_lane_square: largest }
 }
 
-/// `(minimum, maximum)`; of nothing: `(inf, -inf)`. NaN is passed over.
-pub fn min_max(x: &[f32]) -> (f32, f32) {
-    let (mut low, mut high) = ([f32::INFINITY; LANES], [f32::NEG_INFINITY; LANES]);
-    let mut look = |i: usize, v: f32| {
-        low[i] = if v < low[i] { v } else { low[i] };
-        high[i] = if v > high[i] { v } else { high[i] };
-    };
-    let (chunks, rest) = x.as_chunks::<LANES>();
-    for chunk in chunks {
-        chunk.iter().enumerate().for_each(|(i, &v)| look(i, v));
+widest! {
+    /// `(minimum, maximum)`; of nothing: `(inf, -inf)`. NaN is passed over.
+    pub fn min_max(x: &[f32]) -> (f32, f32) {
+        let (mut low, mut high) = ([f32::INFINITY; LANES], [f32::NEG_INFINITY; LANES]);
+        let mut look = |i: usize, v: f32| {
+            low[i] = if v < low[i] { v } else { low[i] };
+            high[i] = if v > high[i] { v } else { high[i] };
+        };
+        let (chunks, rest) = x.as_chunks::<LANES>();
+        for chunk in chunks {
+            chunk.iter().enumerate().for_each(|(i, &v)| look(i, v));
+        }
+        rest.iter().enumerate().for_each(|(i, &v)| look(i, v));
+        (low.iter().copied().fold(f32::INFINITY, f32::min), high.iter().copied().fold(f32::NEG_INFINITY, f32::max))
     }
-    rest.iter().enumerate().for_each(|(i, &v)| look(i, v));
-    (low.iter().copied().fold(f32::INFINITY, f32::min), high.iter().copied().fold(f32::NEG_INFINITY, f32::max))
 }
 
 /// `x * inverse_scale` rounded (halves to even) within `low..=high`. NaN gives `low`.
@@ -139,50 +172,56 @@ pub fn code(x: f32, inverse_scale: f32, low: f32, high: f32) -> i32 {
     (v + ROUND).to_bits() as i32 - ROUND.to_bits() as i32
 }
 
-/// [`code`] of each number, plus `centre`, in unsigned bytes.
-pub fn codes(x: &[f32], inverse_scale: f32, centre: u8, out: &mut [u8]) {
-    assert_eq!(x.len(), out.len(), "a code for each number");
-    let (low, high) = (-f32::from(centre), 127.0 - f32::from(centre));
-    let one = |x: f32| (code(x, inverse_scale, low, high) + i32::from(centre)) as u8;
-    let ((x, x_rest), (out, out_rest)) = (x.as_chunks::<16>(), out.as_chunks_mut::<16>());
-    for (x, out) in x.iter().zip(out) {
-        *out = x.map(one);
+widest! {
+    /// [`code`] of each number, plus `centre`, in unsigned bytes.
+    pub fn codes(x: &[f32], inverse_scale: f32, centre: u8, out: &mut [u8]) {
+        assert_eq!(x.len(), out.len(), "a code for each number");
+        let (low, high) = (-f32::from(centre), 127.0 - f32::from(centre));
+        let one = |x: f32| (code(x, inverse_scale, low, high) + i32::from(centre)) as u8;
+        out.iter_mut().zip(x).for_each(|(out, &x)| *out = one(x));
     }
-    out_rest.iter_mut().zip(x_rest).for_each(|(out, &x)| *out = one(x));
 }
 
-/// [`code`] of each number, signed.
-pub fn signed_codes(x: &[f32], inverse_scale: f32, (low, high): (f32, f32), out: &mut [i16]) {
-    assert_eq!(x.len(), out.len(), "a code for each number");
-    let one = |x: f32| code(x, inverse_scale, low, high) as i16;
-    let ((x, x_rest), (out, out_rest)) = (x.as_chunks::<LANES>(), out.as_chunks_mut::<LANES>());
-    for (x, out) in x.iter().zip(out) {
-        *out = x.map(one);
+widest! {
+    /// [`code`] of each number, signed.
+    pub fn signed_codes(x: &[f32], inverse_scale: f32, range: (f32, f32), out: &mut [i16]) {
+        let (low, high) = range;
+        assert_eq!(x.len(), out.len(), "a code for each number");
+        let one = |x: f32| code(x, inverse_scale, low, high) as i16;
+        out.iter_mut().zip(x).for_each(|(out, &x)| *out = one(x));
     }
-    out_rest.iter_mut().zip(x_rest).for_each(|(out, &x)| *out = one(x));
 }
 
-/// `x / scale` rounded (halves away from zero, as [`f32::round`] does) within `-127..=127`: how weights become integers.
-pub fn weight_codes(x: &[f32], scale: f32, out: &mut [i8]) {
-    // the largest number below a half: added before what is behind the point is cut off, it rounds; `f32::round` itself is a call
-    // for each number where processors have no instruction for it, as in WebAssembly
-    const HALF: f32 = 0.499_999_97;
-    assert_eq!(x.len(), out.len(), "a code for each number");
-    let one = |x: f32| {
-        let v = (x / scale).clamp(-127.0, 127.0);
-        (v + HALF.copysign(v)) as i32 as i8
-    };
-    let ((x, x_rest), (out, out_rest)) = (x.as_chunks::<16>(), out.as_chunks_mut::<16>());
-    for (x, out) in x.iter().zip(out) {
-        *out = x.map(one);
+widest! {
+    /// `x / scale` rounded (halves away from zero, as [`f32::round`] does) within `-127..=127`: how weights become integers.
+    pub fn weight_codes(x: &[f32], scale: f32, out: &mut [i8]) {
+        // the largest number below a half: added before what is behind the point is cut off, it rounds; `f32::round` itself is a call
+        // for each number where processors have no instruction for it, as in WebAssembly
+        const HALF: f32 = 0.499_999_97;
+        assert_eq!(x.len(), out.len(), "a code for each number");
+        let one = |x: f32| {
+            let v = (x / scale).clamp(-127.0, 127.0);
+            (v + HALF.copysign(v)) as i32 as i8
+        };
+        out.iter_mut().zip(x).for_each(|(out, &x)| *out = one(x));
     }
-    out_rest.iter_mut().zip(x_rest).for_each(|(out, &x)| *out = one(x));
 }
 
-/// `out = sums * row_scale * scale + bias`.
-#[inline(always)]
-pub fn scaled(sums: &[i32; NR], row_scale: f32, scale: &[f32; NR], bias: &[f32; NR]) -> [f32; NR] {
-    std::array::from_fn(|i| sums[i] as f32 * (row_scale * scale[i]) + bias[i])
+widest! {
+    /// `out = sums * row_scale * scale + bias` for some panels: `sums` are `[panels][rows][NR]` with at least as many rows as there are row
+    /// scales, `scale` and `bias` are `[panels][NR]`, and `out` is `[rows][stride][NR]` with room for as many panels or more.
+    pub fn scaled(sums: &[i32], row_scales: &[f32], scale: &[[f32; NR]], bias: &[[f32; NR]], stride: usize, out: &mut [f32]) {
+        let one = sums.len() / scale.len();
+        for ((p, scale), bias) in scale.iter().enumerate().zip(bias) {
+            let sums = sums[p * one..][..one].as_chunks::<NR>().0;
+            let out = out.as_chunks_mut::<NR>().0[p..].iter_mut().step_by(stride);
+            for ((sums, out), row_scale) in sums.iter().zip(out).zip(row_scales) {
+                for i in 0..NR {
+                    out[i] = sums[i] as f32 * (row_scale * scale[i]) + bias[i];
+                }
+            }
+        }
+    }
 }
 
 /// `e^x` with relative error below 3e-7; below -87 it stays at e^-87 (1.6e-38), above 88 at e^88.
@@ -224,44 +263,52 @@ pub fn erf(x: f32) -> f32 {
     (1.0 - p * t * exp(-a * a)).copysign(x)
 }
 
-/// `x * sigmoid(1.702 x)` in place: the activation of OpenAI's CLIP.
-pub fn quick_gelu(x: &mut [f32]) {
-    for v in x {
-        *v /= 1.0 + exp(-1.702 * *v);
+widest! {
+    /// `x * sigmoid(1.702 x)` in place: the activation of OpenAI's CLIP.
+    pub fn quick_gelu(x: &mut [f32]) {
+        for v in x {
+            *v /= 1.0 + exp(-1.702 * *v);
+        }
     }
 }
 
-/// `x * (1 + erf(x / sqrt 2)) / 2` in place: the exact GELU.
-pub fn gelu(x: &mut [f32]) {
-    for v in x {
-        *v = 0.5 * *v * (1.0 + erf(*v * std::f32::consts::FRAC_1_SQRT_2));
+widest! {
+    /// `x * (1 + erf(x / sqrt 2)) / 2` in place: the exact GELU.
+    pub fn gelu(x: &mut [f32]) {
+        for v in x {
+            *v = 0.5 * *v * (1.0 + erf(*v * std::f32::consts::FRAC_1_SQRT_2));
+        }
     }
 }
 
-/// `(x - mean) / sqrt(variance + epsilon) * gain + bias` for one row; the variance is that of the population.
-pub fn layer_norm(x: &[f32], gain: &[f32], bias: &[f32], epsilon: f32, out: &mut [f32]) {
-    assert!(
-        x.len() == gain.len() && x.len() == bias.len() && x.len() == out.len(),
-        "one gain and bias for each number"
-    );
-    let n = x.len() as f32;
-    let mean = sum(x) / n;
-    let variance = lane_sum(x, |v| (v - mean) * (v - mean)) / n;
-    let inverse = 1.0 / (variance + epsilon).sqrt();
-    for (((o, &v), &g), &b) in out.iter_mut().zip(x).zip(gain).zip(bias) {
-        *o = (v - mean) * inverse * g + b;
+widest! {
+    /// `(x - mean) / sqrt(variance + epsilon) * gain + bias` for one row; the variance is that of the population.
+    pub fn layer_norm(x: &[f32], gain: &[f32], bias: &[f32], epsilon: f32, out: &mut [f32]) {
+        assert!(
+            x.len() == gain.len() && x.len() == bias.len() && x.len() == out.len(),
+            "one gain and bias for each number"
+        );
+        let n = x.len() as f32;
+        let mean = sum(x) / n;
+        let variance = lane_sum(x, |v| (v - mean) * (v - mean)) / n;
+        let inverse = 1.0 / (variance + epsilon).sqrt();
+        for (((o, &v), &g), &b) in out.iter_mut().zip(x).zip(gain).zip(bias) {
+            *o = (v - mean) * inverse * g + b;
+        }
     }
 }
 
-/// Softmax of one row, in place. An empty row stays empty.
-pub fn softmax(x: &mut [f32]) {
-    let (_, top) = min_max(x);
-    for v in x.iter_mut() {
-        *v = exp(*v - top);
-    }
-    let scale = 1.0 / sum(x);
-    for v in x {
-        *v *= scale;
+widest! {
+    /// Softmax of one row, in place. An empty row stays empty.
+    pub fn softmax(x: &mut [f32]) {
+        let (_, top) = min_max(x);
+        for v in x.iter_mut() {
+            *v = exp(*v - top);
+        }
+        let scale = 1.0 / sum(x);
+        for v in x {
+            *v *= scale;
+        }
     }
 }
 
@@ -273,16 +320,20 @@ pub fn product(a: &[f32], b: &[f32], k: usize, out: &mut [f32]) {
     product_of(a, k, b, k, out);
 }
 
-/// [`product`] with the first `k` of the `stride` numbers in each row of `a`.
-pub fn product_of(a: &[f32], stride: usize, b: &[f32], k: usize, out: &mut [f32]) {
-    const ROWS: usize = 4;
-    let (m, n) = (a.len() / stride, b.len() / k);
-    assert!(n.is_multiple_of(COLUMNS) && out.len() == m * n && k <= stride, "a [m,k] times b [k,n] is [m,n]");
-    for (a, out) in a.chunks(ROWS * stride).zip(out.chunks_mut(ROWS * n)) {
-        if a.len() == ROWS * stride {
-            rows::<ROWS>(a, stride, b, k, out);
-        } else {
-            a.chunks_exact(stride).zip(out.chunks_exact_mut(n)).for_each(|(a, out)| rows::<1>(a, stride, b, k, out));
+widest! {
+    /// [`product`] with the first `k` of the `stride` numbers in each row of `a`.
+    pub fn product_of(a: &[f32], stride: usize, b: &[f32], k: usize, out: &mut [f32]) {
+        const ROWS: usize = 4;
+        let (m, n) = (a.len() / stride, b.len() / k);
+        assert!(n.is_multiple_of(COLUMNS) && out.len() == m * n && k <= stride, "a [m,k] times b [k,n] is [m,n]");
+        for (a, out) in a.chunks(ROWS * stride).zip(out.chunks_mut(ROWS * n)) {
+            if a.len() == ROWS * stride {
+                rows::<ROWS>(a, stride, b, k, out);
+            } else {
+                a.chunks_exact(stride)
+                    .zip(out.chunks_exact_mut(n))
+                    .for_each(|(a, out)| rows::<1>(a, stride, b, k, out));
+            }
         }
     }
 }
@@ -307,18 +358,21 @@ fn rows<const R: usize>(a: &[f32], stride: usize, b: &[f32], k: usize, out: &mut
     }
 }
 
-/// `y += a * x`.
-#[inline(always)]
-pub fn axpy(a: f32, x: &[f32], y: &mut [f32]) {
-    for (y, &x) in y.iter_mut().zip(x) {
-        *y += a * x;
+widest! {
+    /// `y += a * x`.
+    pub fn axpy(a: f32, x: &[f32], y: &mut [f32]) {
+        for (y, &x) in y.iter_mut().zip(x) {
+            *y += a * x;
+        }
     }
 }
 
-/// `y += x`.
-pub fn add(x: &[f32], y: &mut [f32]) {
-    for (y, &x) in y.iter_mut().zip(x) {
-        *y += x;
+widest! {
+    /// `y += x`.
+    pub fn add(x: &[f32], y: &mut [f32]) {
+        for (y, &x) in y.iter_mut().zip(x) {
+            *y += x;
+        }
     }
 }
 

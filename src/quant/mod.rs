@@ -347,16 +347,16 @@ impl QMatrix {
                 let weights = pairs::Weights::new(bytes, self.n, self.k);
                 let codes = std::mem::take(&mut scratch.pairs);
                 let activations = pairs::Activations::new(&codes[..pairs::activations_len(m, self.k)], m, self.k);
-                let panel = |p, sums: &mut [i32]| kernels.pairs.panel(&weights, p, &activations, sums);
-                self.panels(panel, m, finish, scratch, y);
+                let some = |p, sums: &mut [i32]| kernels.pairs.panels(&weights, p, &activations, sums);
+                self.panels(some, m, finish, scratch, y);
                 scratch.pairs = codes;
             }
             Packed::Quads(weights) => {
                 let kernel = kernels.quads.expect("the layout of quads is chosen only where there is a kernel for it");
                 let codes = std::mem::take(&mut scratch.quads);
                 let activations = quads::Activations::new(&codes[..quads::activations_len(m, self.k)], m, self.k);
-                let panel = |p, sums: &mut [i32]| kernel.panel(weights, p, &activations, sums);
-                self.panels(panel, m, finish, scratch, y);
+                let some = |p, sums: &mut [i32]| kernel.panels(weights, p, &activations, sums);
+                self.panels(some, m, finish, scratch, y);
                 scratch.quads = codes;
             }
         }
@@ -370,11 +370,11 @@ impl QMatrix {
         scratch.outliers.is_empty() && self.exact.inputs.is_empty() && self.exact.outputs.is_empty()
     }
 
-    /// Runs `panel` for all panels and writes their sums `[rows][NR]`, scaled and with their bias, to `y`; finished, where nothing else
-    /// is to be added, while they are in the nearest cache.
+    /// Runs `panel` for all panels, some at a time, and writes their sums `[rows][NR]`, scaled and with their bias, to `y`; finished, where
+    /// nothing else is to be added, while they are in the nearest cache.
     fn panels(
         &self,
-        panel: impl Fn(usize, &mut [i32]) + Sync,
+        panel: impl Fn(Range<usize>, &mut [i32]) + Sync,
         m: usize,
         finish: Finish,
         scratch: &mut Scratch,
@@ -400,7 +400,7 @@ impl QMatrix {
     /// [`Self::panels`] for those of one part.
     fn some_panels(
         &self,
-        panel: &impl Fn(usize, &mut [i32]),
+        panel: &impl Fn(Range<usize>, &mut [i32]),
         finish: Option<Finish>,
         scales: &[f32],
         part: &mut PanelsPart,
@@ -413,13 +413,9 @@ impl QMatrix {
         let (scale, bias) = (self.scale.as_chunks::<NR>().0, self.bias.as_chunks::<NR>().0);
         for first in part.panels.clone().step_by(PANELS) {
             let count = PANELS.min(part.panels.end - first);
-            sums.chunks_exact_mut(one).take(count).enumerate().for_each(|(i, sums)| panel(first + i, sums));
-            for (r, (out, &row_scale)) in block.as_chunks_mut::<NR>().0.chunks_mut(PANELS).zip(scales).enumerate() {
-                for (i, out) in out.iter_mut().take(count).enumerate() {
-                    let sums = &sums[i * one..].as_chunks::<NR>().0[r];
-                    *out = vector::scaled(sums, row_scale, &scale[first + i], &bias[first + i]);
-                }
-            }
+            let (sums, some) = (&mut sums[..count * one], first..first + count);
+            panel(some.clone(), sums);
+            vector::scaled(sums, &scales[..m], &scale[some.clone()], &bias[some], PANELS, block);
             if let Some(finish) = finish {
                 finish(block);
             }

@@ -13,6 +13,8 @@ pub mod wasm128;
 #[cfg(target_arch = "x86_64")]
 pub mod x86_avx2;
 
+use std::ops::Range;
+
 use super::{MR, NR, Peak, padded_n, padded_rows};
 
 /// `k` is padded to a multiple of this.
@@ -48,6 +50,17 @@ impl Kernel {
         assert_eq!(weights.k(), activations.k(), "both sides of a product have the same k");
         assert_eq!(sums.len(), activations.rows() * NR, "a panel has NR sums a row");
         (self.run)(weights.panel(p), activations.numbers, weights.k(), sums);
+    }
+
+    /// [`Self::panel`] for some panels, their sums one after the other.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn panels(&self, weights: &Weights<'_>, p: Range<usize>, activations: &Activations<'_>, sums: &mut [i32]) {
+        assert_eq!(sums.len(), p.len() * activations.rows() * NR, "panels have NR sums a row");
+        for (p, sums) in p.zip(sums.chunks_exact_mut((activations.rows() * NR).max(1))) {
+            self.panel(weights, p, activations, sums);
+        }
     }
 }
 

@@ -72,8 +72,11 @@ unsafe fn tile_product<const T: usize>(w: *const i8, a: *const i16, k: usize, su
                 }
             }
         }
-        for (i, sum) in acc.iter().flatten().enumerate() {
-            _mm256_storeu_si256(sums.add(NR * i).cast(), *sum);
+        // one loop over both would keep the sums in memory all the time
+        for (t, acc) in acc.iter().enumerate() {
+            for (i, &sum) in acc.iter().enumerate() {
+                _mm256_storeu_si256(sums.add(NR * (MR * t + i)).cast(), sum);
+            }
         }
     }
 }

@@ -18,6 +18,7 @@ const NEON: Kernel = Kernel {
             unsafe { neon_tile(steps.as_ptr(), offsets.as_ptr(), tile.as_ptr(), k, sums.as_mut_ptr()) };
         }
     },
+    run_two: None,
     peak: None,
 };
 /// `neondot-u7i8`. Only to be listed where the processor has the extension.
@@ -41,6 +42,7 @@ const DOT: Kernel = Kernel {
             unsafe { dot_tiles::<1>(steps.as_ptr(), offsets.as_ptr(), tile.as_ptr(), k, sums.as_mut_ptr()) };
         }
     },
+    run_two: None,
     peak: Some(Peak {
         run: |rounds, seed| {
             assert!(has_dot(), "the kernel is listed only where the processor can run it");

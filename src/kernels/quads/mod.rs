@@ -23,6 +23,8 @@ pub mod wasm_relaxed;
 #[cfg(target_arch = "x86_64")]
 pub mod x86;
 
+use std::ops::Range;
+
 use super::{MR, NR, Peak, padded_n, padded_rows};
 
 /// `k` is padded to a multiple of this: the numbers of a group, which is two lanes.
@@ -81,12 +83,16 @@ struct Panel<'a> {
     k: usize,
 }
 
+type RunTwo = fn([Panel<'_>; 2], &[u8], &mut [i32]);
+
 /// One implementation.
 #[derive(Clone, Copy)]
 pub struct Kernel {
     name: &'static str,
     /// A panel, all activations, and the sums `[rows][NR]`.
     run: fn(Panel<'_>, &[u8], &mut [i32]),
+    /// The same for two panels, their sums one after the other; where registers hold more channels than a panel has.
+    run_two: Option<RunTwo>,
     peak: Option<Peak>,
 }
 
@@ -111,6 +117,27 @@ impl Kernel {
         assert_eq!(weights.k, activations.k, "both sides of a product have the same k");
         assert_eq!(sums.len(), activations.rows * NR, "a panel has NR sums a row");
         (self.run)(weights.panel(p), activations.bytes, sums);
+    }
+
+    /// [`Self::panel`] for some panels, their sums one after the other.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn panels(&self, weights: &Weights, p: Range<usize>, activations: &Activations<'_>, sums: &mut [i32]) {
+        assert_eq!(weights.k, activations.k, "both sides of a product have the same k");
+        assert_eq!(sums.len(), p.len() * activations.rows * NR, "panels have NR sums a row");
+        if sums.is_empty() {
+            return;
+        }
+        let together = if self.run_two.is_some() { 2 } else { 1 };
+        for (p, sums) in p.step_by(together).zip(sums.chunks_mut(together * activations.rows * NR)) {
+            match self.run_two {
+                Some(run) if sums.len() == 2 * activations.rows * NR => {
+                    run([weights.panel(p), weights.panel(p + 1)], activations.bytes, sums);
+                }
+                _ => (self.run)(weights.panel(p), activations.bytes, sums),
+            }
+        }
     }
 }
 

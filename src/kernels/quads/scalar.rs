@@ -4,7 +4,7 @@ use super::super::{MR, NR};
 use super::{Kernel, Panel, QUAD};
 
 /// `scalar-u7i8`.
-pub const KERNEL: Kernel = Kernel { name: "scalar-u7i8", run, peak: None };
+pub const KERNEL: Kernel = Kernel { name: "scalar-u7i8", run, run_two: None, peak: None };
 
 fn run(panel: Panel<'_>, activations: &[u8], sums: &mut [i32]) {
     let centre = i32::from(panel.centre);

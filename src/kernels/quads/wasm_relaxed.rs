@@ -14,12 +14,14 @@ use super::{GROUP, Kernel, Panel, QUAD, STARTS};
 pub const INTO_I16: Kernel = Kernel {
     name: "relaxed-u7i8-i16",
     run: into_i16,
+    run_two: None,
     peak: Some(Peak { run: |rounds, seed| peak_into_i16(rounds, seed), macs: PEAK_MACS }),
 };
 /// `relaxed-u7i8-i32`.
 pub const INTO_I32: Kernel = Kernel {
     name: "relaxed-u7i8-i32",
     run: into_i32,
+    run_two: None,
     peak: Some(Peak { run: |rounds, seed| peak_into_i32(rounds, seed), macs: PEAK_MACS }),
 };
 /// Products in a round of `peak`.
