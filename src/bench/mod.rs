@@ -316,8 +316,11 @@ mod tests {
     #[test]
     fn large_towers_are_fast_and_small_ones_fine() {
         assert_eq!(Model::VitB32.config().image_macs(), 4_362_338_304);
-        assert!(crate::clip::vision::is_fast(&Model::VitB32.config()));
-        assert!(!crate::clip::vision::is_fast(&Model::Embedded.config()));
+        let embedded = Model::Embedded.config();
+        let small = Config { patch_size: 16, ..embedded.clone() };
+        for (config, is_fast) in [(Model::VitB32.config(), true), (embedded, true), (small, false)] {
+            assert_eq!(crate::clip::vision::is_fast(&config), is_fast, "{} products", config.image_macs());
+        }
     }
 
     #[test]

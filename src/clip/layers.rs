@@ -25,7 +25,9 @@ pub struct Source<'a> {
 pub enum Place {
     /// From the residual stream, normalised, to something else.
     ReadsStream,
-    /// From pixels or from attention to the stream.
+    /// From pixels to the stream.
+    PixelsToStream,
+    /// From attention to the stream.
     WritesStream,
     /// From a GELU to the stream.
     ActivationToStream,
@@ -45,7 +47,7 @@ impl Source<'_> {
             _ if !self.fast => Precision::Bits12,
             Place::Last => Precision::Bits12,
             Place::ActivationToStream => Precision::Bits7OneSided,
-            Place::ReadsStream | Place::WritesStream => Precision::Bits7,
+            Place::ReadsStream | Place::PixelsToStream | Place::WritesStream => Precision::Bits7,
         }
     }
 
@@ -58,12 +60,14 @@ impl Source<'_> {
             Exact { inputs: Vec::new(), outputs: large }
         };
         let precision = self.precision(place);
-        match weights {
+        let matrix = match weights {
             Weight::F32(weights) => QMatrix::new(&weights, bias, shape, precision, exact, self.kernels),
             Weight::Codes(RowCodes { codes, scales }, kept) => {
                 QMatrix::of_codes((&codes, &scales), kept.concat(), bias, shape, precision, exact, self.kernels)
             }
-        }
+        };
+        // the class token is what is read in the end: nearly all that 7 bits lose is lost in its row
+        if place == Place::PixelsToStream { matrix } else { matrix.with_fine_first() }
     }
 
     /// `{name}.weight` `[n,k]`, with the rows or columns of the large channels as they were before the file's rounding, where it keeps them.

@@ -9,9 +9,9 @@ use crate::kernels::Kernels;
 use crate::quant::{QMatrix, Scratch};
 use crate::weights::{Tensors, WeightsError};
 
-/// Image towers with at least this many products a picture have activations of 7 bits: they take long enough to be worth it. Below it, as
-/// in the embedded model, 12 bits are fast enough.
-const FAST_FROM_MACS: u64 = 1_000_000_000;
+/// Image towers with at least this many products a picture have activations of 7 bits, and 12 in the class token's row: they take long
+/// enough to be worth it. The embedded model has 180 million.
+const FAST_FROM_MACS: u64 = 100_000_000;
 
 /// Whether the image tower of this geometry has activations of 7 bits.
 pub fn is_fast(config: &Config) -> bool {
@@ -53,7 +53,12 @@ impl VisionTower {
             size: config.image_size,
             patch: p,
             width: w,
-            patches: source.linear(&name("embeddings.patch_embedding"), (w, 3 * p * p), false, Place::WritesStream)?,
+            patches: source.linear(
+                &name("embeddings.patch_embedding"),
+                (w, 3 * p * p),
+                false,
+                Place::PixelsToStream,
+            )?,
             class: checkpoint.f32(&name("embeddings.class_embedding"), &[w])?,
             positions: checkpoint.f32(&positions, &[1 + config.patches(), w])?,
             pre_norm: Norm::new(checkpoint, &name("pre_layrnorm"), w, epsilon)?,
@@ -114,7 +119,7 @@ fn large(checkpoint: &dyn Tensors, config: &Config) -> Result<Vec<usize>, Weight
 pub fn exact(checkpoint: &dyn Tensors, config: &Config) -> Result<ExactParts, WeightsError> {
     let (w, p) = (config.vision.width, config.patch_size);
     let ends = [
-        ("vision_model.embeddings.patch_embedding".into(), (w, 3 * p * p), Place::WritesStream),
+        ("vision_model.embeddings.patch_embedding".into(), (w, 3 * p * p), Place::PixelsToStream),
         ("visual_projection".into(), (config.embed_dim, w), Place::Last),
     ];
     exact_parts(checkpoint, "vision_model", &config.vision, &large(checkpoint, config)?, &ends)

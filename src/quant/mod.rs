@@ -6,6 +6,9 @@
 //! the idea of LLM.int8() (Dettmers et al. 2022); the rule for which numbers is ours, and looks at one row alone, so that the
 //! result for a picture does not depend on its batch.
 //!
+//! One row may be worth more than the others ([`QMatrix::with_fine_first`]): what its 7 bits leave is rounded once more, as a row of its own, and
+//! added, which is as good as 12 bits for that row and costs one row more.
+//!
 //! Some outliers are known beforehand: the few channels of a CLIP's residual stream that are far larger than the rest. What reads or
 //! writes them is [`Exact`]: their inputs and outputs stay in f32, weights included.
 //!
@@ -80,6 +83,10 @@ pub struct Exact {
     pub outputs: Vec<usize>,
 }
 
+/// Steps into which half a step of a row's first rounding is divided by its second, at most: as many as keep the norm of a lane of 32 such
+/// numbers, all of them the largest, below [`quads::ACTIVATION_NORM`].
+const REMAINDER_STEPS: u8 = 23;
+
 /// What is done to every number of a result: to each apart, whatever slice it comes in.
 pub type Finish = fn(&mut [f32]);
 
@@ -92,6 +99,8 @@ pub struct QMatrix {
     n: usize,
     k: usize,
     precision: Precision,
+    /// The first row is carried twice.
+    fine_first: bool,
     packed: Packed,
     /// Per output channel, padded.
     scale: Vec<f32>,
@@ -273,7 +282,29 @@ impl QMatrix {
         } else {
             Packed::Quads(quads::Weights::pack(&codes, n, k, precision.centre()))
         };
-        Self { n, k, precision, packed, scale, bias: padded_bias, exact, input_weights, output_weights }
+        Self {
+            n,
+            k,
+            precision,
+            fine_first: false,
+            packed,
+            scale,
+            bias: padded_bias,
+            exact,
+            input_weights,
+            output_weights,
+        }
+    }
+
+    /// The same, which rounds the first row of what it is given twice, the second time what the first left: as with 12 bits. Nothing
+    /// changes where all rows have these.
+    pub fn with_fine_first(self) -> Self {
+        Self { fine_first: self.precision != Precision::Bits12, ..self }
+    }
+
+    /// Rows that the kernels see for `m`.
+    fn rows(&self, m: usize) -> usize {
+        m + usize::from(self.fine_first && m > 0)
     }
 
     /// Output channels.
@@ -337,16 +368,18 @@ impl QMatrix {
         scratch: &mut Scratch,
         y: &mut [f32],
     ) {
-        assert!(x.len() == m * self.k && m <= scratch.scales.len(), "the input is [m,k]");
+        assert!(x.len() == m * self.k && self.rows(m) <= scratch.scales.len(), "the input is [m,k]");
+        assert!(!self.fine_first || self.rows(m) == scratch.scales.len(), "the remainder follows the last row");
         assert_eq!(y.len(), m * self.n, "the output is [m,n]");
         if y.is_empty() {
             return;
         }
+        let rows = self.rows(m);
         match &self.packed {
             Packed::Pairs(bytes) => {
                 let weights = pairs::Weights::new(bytes, self.n, self.k);
                 let codes = std::mem::take(&mut scratch.pairs);
-                let activations = pairs::Activations::new(&codes[..pairs::activations_len(m, self.k)], m, self.k);
+                let activations = pairs::Activations::new(&codes[..pairs::activations_len(rows, self.k)], rows, self.k);
                 let some = |p, sums: &mut [i32]| kernels.pairs.panels(&weights, p, &activations, sums);
                 self.panels(some, m, finish, scratch, y);
                 scratch.pairs = codes;
@@ -354,7 +387,7 @@ impl QMatrix {
             Packed::Quads(weights) => {
                 let kernel = kernels.quads.expect("the layout of quads is chosen only where there is a kernel for it");
                 let codes = std::mem::take(&mut scratch.quads);
-                let activations = quads::Activations::new(&codes[..quads::activations_len(m, self.k)], m, self.k);
+                let activations = quads::Activations::new(&codes[..quads::activations_len(rows, self.k)], rows, self.k);
                 let some = |p, sums: &mut [i32]| kernel.panels(weights, p, &activations, sums);
                 self.panels(some, m, finish, scratch, y);
                 scratch.quads = codes;
@@ -406,7 +439,7 @@ impl QMatrix {
         part: &mut PanelsPart,
     ) {
         let m = part.y.len();
-        let one = kernels::padded_rows(m) * NR;
+        let one = kernels::padded_rows(self.rows(m)) * NR;
         let BlockBuffers { sums, block } = &mut part.buffers;
         sums.resize(PANELS * one, 0);
         block.resize(m * PANELS * NR, 0.0);
@@ -415,7 +448,16 @@ impl QMatrix {
             let count = PANELS.min(part.panels.end - first);
             let (sums, some) = (&mut sums[..count * one], first..first + count);
             panel(some.clone(), sums);
-            vector::scaled(sums, &scales[..m], &scale[some.clone()], &bias[some], PANELS, block);
+            vector::scaled(sums, &scales[..m], &scale[some.clone()], &bias[some.clone()], PANELS, block);
+            if self.fine_first {
+                // the first row's remainder comes after all rows
+                let first = block.as_chunks_mut::<NR>().0;
+                for ((sums, scale), first) in sums.chunks_exact(one).zip(&scale[some]).zip(first) {
+                    for (i, first) in first.iter_mut().enumerate() {
+                        *first += sums[m * NR + i] as f32 * (scales[m] * scale[i]);
+                    }
+                }
+            }
             if let Some(finish) = finish {
                 finish(block);
             }
@@ -473,16 +515,17 @@ impl QMatrix {
         let tiles = m.div_ceil(MR);
         let count = crew::parts(products(m, self.k * PRODUCTS_A_NUMBER), tiles);
         let rows = tiles.div_ceil(count).max(1) * MR;
+        let all = self.rows(m);
         scratch.scales.clear();
-        scratch.scales.resize(m, 1.0);
+        scratch.scales.resize(all, 1.0);
         scratch.rows.resize_with(count.max(scratch.rows.len()), RowBuffers::default);
         scratch.rows.iter_mut().for_each(|b| b.outliers.clear());
         let packed: Vec<PackedRows> = if matches!(self.packed, Packed::Quads(_)) {
-            scratch.quads.resize(quads::activations_len(m, self.k), 0);
+            scratch.quads.resize(quads::activations_len(all, self.k), 0);
             let one = quads::activations_len(rows, self.k).max(1);
             scratch.quads.chunks_mut(one).map(PackedRows::Quads).collect()
         } else {
-            scratch.pairs.resize(pairs::activations_len(m, self.k), 0);
+            scratch.pairs.resize(pairs::activations_len(all, self.k), 0);
             let one = pairs::activations_len(rows, self.k).max(1);
             scratch.pairs.chunks_mut(one).map(PackedRows::Pairs).collect()
         };
@@ -497,6 +540,38 @@ impl QMatrix {
         crew::each(&mut parts, |part| self.some_rows(part));
         scratch.outliers.clear();
         scratch.rows.iter().for_each(|buffers| scratch.outliers.extend_from_slice(&buffers.outliers));
+        if all > m {
+            self.quantize_remainder(&x[..self.k], m, scratch);
+        }
+    }
+
+    /// What the rounding of the first row `[k]` left of it becomes row `r`. Outliers have no part in it: what is left of them is added anyway.
+    fn quantize_remainder(&self, x: &[f32], r: usize, scratch: &mut Scratch) {
+        let (low, high) = self.precision.range();
+        let (low, high) = (f32::from(low), f32::from(high));
+        let centre = self.precision.centre();
+        let scale = scratch.scales[0];
+        let fine = 0.5 * scale / f32::from(REMAINDER_STEPS.min(centre));
+        scratch.scales[r] = fine;
+        let buffers = &mut scratch.rows[0];
+        buffers.row.clear();
+        buffers.row.extend(x.iter().map(|&v| v - scale * vector::code(v, 1.0 / scale, low, high) as f32));
+        self.exact.inputs.iter().for_each(|&i| buffers.row[i] = 0.0);
+        scratch.outliers.iter().filter(|o| o.row == 0).for_each(|o| buffers.row[o.input] = 0.0);
+        match &self.packed {
+            Packed::Quads(_) => {
+                buffers.codes.resize(quads::padded_k(self.k), centre);
+                buffers.codes[self.k..].fill(centre);
+                vector::codes(&buffers.row, 1.0 / fine, centre, &mut buffers.codes[..self.k]);
+                quads::pack_row(&buffers.codes, r, &mut scratch.quads);
+            }
+            Packed::Pairs(_) => {
+                buffers.signed.resize(pairs::padded_k(self.k), 0);
+                buffers.signed[self.k..].fill(0);
+                vector::signed_codes(&buffers.row, 1.0 / fine, (low, high), &mut buffers.signed[..self.k]);
+                pairs::pack_row(&buffers.signed, r, &mut scratch.pairs);
+            }
+        }
     }
 
     /// [`Self::quantize_rows`] for those of one part.
@@ -735,6 +810,61 @@ mod tests {
             let (fine, coarse) = (e(Precision::Bits12), e(Precision::Bits7));
             println!("{shape:?}: 1 - cosine {fine:.2e} with 12 bits, {coarse:.2e} with 7");
             assert!(fine < 5e-5 && coarse < 3e-4, "1 - cosine = {fine}, {coarse} on {shape:?}");
+        }
+    }
+
+    /// The first row is as if it had 12 bits, with outliers and exact channels, too; the others are as they were, to the bit.
+    #[test]
+    fn a_fine_first_row_has_twelve_bits() {
+        for (m, k, n) in [(1, 192, 40), (7, 768, 64), (50, 130, 17), (5, 192, 33)] {
+            let (mut x, w, b) = (noise(m * k, 1), noise(n * k, 2), noise(n, 3));
+            x[7] = 30.0;
+            for precision in [Precision::Bits7, Precision::Bits7OneSided] {
+                if precision == Precision::Bits7OneSided {
+                    x.iter_mut().for_each(|v| *v = v.max(-0.17));
+                }
+                for exact in [
+                    Exact::default(),
+                    Exact { inputs: vec![3, 100], outputs: vec![] },
+                    Exact { inputs: vec![], outputs: vec![0, 5] },
+                ] {
+                    let mut first: Option<Vec<f32>> = None;
+                    for kernels in Kernels::all() {
+                        let run = |q: &QMatrix| {
+                            let mut y = vec![f32::NAN; m * n];
+                            q.apply(&kernels, &x, m, &mut Scratch::default(), &mut y);
+                            y
+                        };
+                        let new = |precision| QMatrix::new(&w, Some(&b), (n, k), precision, exact.clone(), &kernels);
+                        let (plain, fine) = (run(&new(precision)), run(&new(precision).with_fine_first()));
+                        assert_eq!(plain[n..], fine[n..], "the other rows");
+                        assert_eq!(
+                            first.get_or_insert_with(|| fine.clone()),
+                            &fine,
+                            "{kernels:?} gives the truth's numbers"
+                        );
+                        // against the very weights that were rounded for 7 bits
+                        let q = new(precision);
+                        let weights: Vec<f32> = (0..n * k)
+                            .map(|at| {
+                                let (c, i) = (at / k, at % k);
+                                if exact.inputs.contains(&i) || exact.outputs.contains(&c) {
+                                    w[at]
+                                } else {
+                                    q.weight(c, i)
+                                }
+                            })
+                            .collect();
+                        let truth = product(&x[..k], &weights, &b, (1, k, n));
+                        let error = |y: &[f32]| 1.0 - cosine(&truth, &y[..n]);
+                        let (coarse, error) = (error(&plain), error(&fine));
+                        assert!(
+                            error < 1e-6 && error < coarse / 40.0,
+                            "{precision:?}, {exact:?}: {error:.1e}, without {coarse:.1e}"
+                        );
+                    }
+                }
+            }
         }
     }
 
