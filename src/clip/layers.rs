@@ -14,7 +14,7 @@ use crate::weights::{RowCodes, Tensors, Value, WeightsError};
 pub struct Source<'a> {
     pub checkpoint: &'a dyn Tensors,
     pub kernels: &'a Kernels,
-    /// Activations of 7 bits instead of 12.
+    /// Activations of 7 bits instead of 12, but for the first row, the class token's.
     pub fast: bool,
     /// Channels of the residual stream that are far larger than the rest: they stay in f32.
     pub large: Vec<usize>,

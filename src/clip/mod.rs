@@ -84,7 +84,7 @@ pub trait Encoder {
 /// Which forward pass to run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Compute {
-    /// 8-bit weights and 12-bit activations (7-bit ones in large image towers), on our kernels.
+    /// 8-bit weights and 12-bit activations (in all but tiny image towers 7-bit ones, but for the class token's), on our kernels.
     #[default]
     Q8,
     /// f32 throughout, on candle: the reference.
