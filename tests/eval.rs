@@ -513,8 +513,8 @@ fn two_models_stand_side_by_side() {
     let (q8, f32) = (rows(&scene.read("out/scores.csv")), rows(&scene.read("out/scores-2.csv")));
     assert_eq!(q8.len(), f32.len());
     let furthest = q8.iter().zip(&f32).map(|(a, b)| (a.score - b.score).abs()).fold(0.0, f64::max);
-    // in logits: 100 times a cosine; 0.37 was measured on these flat drawings (0.07 with activations of 12 bits)
-    assert!(furthest > 0.0 && furthest < 0.5, "{furthest}");
+    // in logits: 100 times a cosine; 0.15 was measured on these flat drawings (0.07 with activations of 12 bits everywhere)
+    assert!(furthest > 0.0 && furthest < 0.3, "{furthest}");
     // the same file twice: no difference, told apart by number
     let model = concat!(env!("CARGO_MANIFEST_DIR"), "/weights/mini.gguf");
     let (run, results) = scene.eval(0, &["data", "--methods", "zero-shot", "--model", model, "--model", model]);

@@ -45,9 +45,10 @@ impl Source<'_> {
     fn precision(&self, place: Place) -> Precision {
         match place {
             _ if !self.fast => Precision::Bits12,
-            Place::Last => Precision::Bits12,
+            // pixels have 8 bits themselves
+            Place::Last | Place::PixelsToStream => Precision::Bits12,
             Place::ActivationToStream => Precision::Bits7OneSided,
-            Place::ReadsStream | Place::PixelsToStream | Place::WritesStream => Precision::Bits7,
+            Place::ReadsStream | Place::WritesStream => Precision::Bits7,
         }
     }
 
@@ -67,7 +68,7 @@ impl Source<'_> {
             }
         };
         // the class token is what is read in the end: nearly all that 7 bits lose is lost in its row
-        if place == Place::PixelsToStream { matrix } else { matrix.with_fine_first() }
+        matrix.with_fine_first()
     }
 
     /// `{name}.weight` `[n,k]`, with the rows or columns of the large channels as they were before the file's rounding, where it keeps them.
