@@ -9,8 +9,8 @@ use crate::kernels::Kernels;
 use crate::quant::{QMatrix, Scratch};
 use crate::weights::{Tensors, WeightsError};
 
-/// Image towers with at least this many products a picture have activations of 7 bits, and 12 in the class token's row: they take long
-/// enough to be worth it. The embedded model has 180 million.
+/// Image towers with at least this many products a picture have activations of 7 bits, and 12 for pixels and in the class token's row:
+/// they take long enough to be worth it. The embedded model has 180 million.
 const FAST_FROM_MACS: u64 = 100_000_000;
 
 /// Whether the image tower of this geometry has activations of 7 bits.

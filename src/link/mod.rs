@@ -104,41 +104,29 @@ pub enum Sign<T> {
     Word(T),
 }
 
-impl Speech for FromWorker {
-    fn alive() -> Self {
-        Self::Alive
-    }
+macro_rules! speech {
+    ($($of:ty),*) => {$(
+        impl Speech for $of {
+            fn alive() -> Self {
+                Self::Alive
+            }
 
-    fn trouble(why: String) -> Self {
-        Self::Trouble(why)
-    }
+            fn trouble(why: String) -> Self {
+                Self::Trouble(why)
+            }
 
-    fn sign(self) -> Sign<Self> {
-        match self {
-            Self::Alive => Sign::Alive,
-            Self::Trouble(why) => Sign::Trouble(why),
-            word => Sign::Word(word),
+            fn sign(self) -> Sign<Self> {
+                match self {
+                    Self::Alive => Sign::Alive,
+                    Self::Trouble(why) => Sign::Trouble(why),
+                    word => Sign::Word(word),
+                }
+            }
         }
-    }
+    )*};
 }
 
-impl Speech for FromHand {
-    fn alive() -> Self {
-        Self::Alive
-    }
-
-    fn trouble(why: String) -> Self {
-        Self::Trouble(why)
-    }
-
-    fn sign(self) -> Sign<Self> {
-        match self {
-            Self::Alive => Sign::Alive,
-            Self::Trouble(why) => Sign::Trouble(why),
-            word => Sign::Word(word),
-        }
-    }
-}
+speech!(FromWorker, FromHand);
 
 /// A message with what was transferred beside it.
 pub struct Received<T> {

@@ -409,6 +409,14 @@ describe("downloads", () => {
     const say = (words, picture = "teapot.jpg") => commandLine([join(repository, "www/samples", picture)], "--normal", words, "--model", join(shelf, "model.safetensors"))[0].score;
     return { entry, parts, toSee, say, out };
   };
+  const begin = async (person, page) => {
+    await person.setClasses("horse");
+    await person.pick({ name: "a.jpg", bytes: file("www/samples", "teapot.jpg") });
+    await person.settled(1);
+    await openPanel(person);
+    await press(page, "Download");
+    await inUse(person);
+  };
   const near = (card, expected) => assert.ok(Math.abs(card.score - expected) < 1e-4, `${card.score} against ${expected}`);
   const whole = (person) => person.until("it is kept", () => document.querySelector('[data-testid="model"][data-model="far"]')?.dataset.kept === "true" && !document.querySelector('[data-testid="text-tower"]'));
 
@@ -419,12 +427,7 @@ describe("downloads", () => {
     const late = new Set(entry.parts.slice(toSee).map(({ file }) => file));
     const server = await site(t, entry, parts, { wait: (path) => (late.has(path.split("/").at(-1)) ? held : undefined) });
     await visit(browser, server.url, { allowed }, async (person, page) => {
-      await person.setClasses("horse");
-      await person.pick({ name: "a.jpg", bytes: file("www/samples", "teapot.jpg") });
-      await person.settled(1);
-      await openPanel(person);
-      await press(page, "Download");
-      await inUse(person);
+      await begin(person, page);
       near((await person.settled(1))[0], say("horse"));
       const tower = person.hook("text-tower");
       assert.match(await tower.innerText(), /understands the usual words already/);
@@ -485,12 +488,7 @@ describe("downloads", () => {
     await visit(browser, server.url, { allowed }, async (person, page, context) => {
       let cut = true;
       await context.route(`**/${last}*`, (route) => (cut ? route.abort() : route.continue()));
-      await person.setClasses("horse");
-      await person.pick({ name: "a.jpg", bytes: file("www/samples", "teapot.jpg") });
-      await person.settled(1);
-      await openPanel(person);
-      await press(page, "Download");
-      await inUse(person);
+      await begin(person, page);
       await person.until("it is said", () => /has not come/.test(document.querySelector('[data-testid="text-tower"]')?.innerText ?? ""));
       near((await person.settled(1))[0], say("horse"));
       // it is tried once more for words of one's own, and refused in one line

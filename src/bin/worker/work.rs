@@ -843,7 +843,7 @@ impl Worker {
         }
     }
 
-    /// Keeps a model that is ours by now for later visits, and loads it. One that says of `samples` what chance would say is put aside instead.
+    /// Loads a model that is ours by now, and keeps it for later visits. One that says of `samples` what chance would say is put aside instead.
     ///
     /// # Errors
     /// As [`Worker::take`].
@@ -872,7 +872,7 @@ impl Worker {
                 // what was converted is not needed any more
                 Ok(()) => store::give_up(&entry.id).await,
                 Err(why) => {
-                    // a file that is in no list goes with the next sweep but one
+                    // a file that is in no list goes with a later sweep
                     not_kept(&why);
                     *self.kept.borrow_mut() = None;
                 }
