@@ -42,9 +42,9 @@
 //! `ui` -> `link` (bytes transferred, not copied) -> `bin/worker` -> `engine` -> `pixels` -> `clip` (-> `quant` -> `kernels`) ->
 //! `score` -> `Event::Scored` -> `app_state`, which drops stale answers -> the card shows it. `oddlens score` enters at `engine`.
 //!
-//! Where threads cannot share memory and many pictures wait, the worker has hands (`bin/worker/hands`: further workers with the model's image
-//! tower): `engine::sharing` deals the pictures out, `bin/worker/hand` goes the way from `pixels` to `clip`, and the first worker scores
-//! what comes back, in order of arrival.
+//! Where threads do not share the work on a picture (the browser does not let them, or the model is too small) and many pictures wait, the
+//! worker has hands (`bin/worker/hands`: further workers with the model's image tower): `engine::sharing` deals the pictures out,
+//! `bin/worker/hand` goes the way from `pixels` to `clip`, and the first worker scores what comes back, in order of arrival.
 //!
 //! # Journey of a label
 //! `ui` -> `app_state::learning` (by hand, or from the folder's name) -> `Request::Label` and `Request::Fit` ->

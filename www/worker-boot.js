@@ -36,8 +36,8 @@ function helpersUpTo(count) {
     (helpers ??= Promise.all(Array.from({ length: count - 1 }, () => one(module, memory))).then((all) => all.filter(Boolean).length));
 }
 
-// Without threads: what the program calls for a further worker that sees pictures, and how many cores there are for such ones. An address
-// that names a number of threads means just those.
+// What the program calls for a further worker that sees pictures, and how many cores there are for such ones. An address that names a
+// number of threads means just those.
 function allowHands(program) {
   if (askedThreads !== null) return;
   self.coresForWorkers = Number(askedWorkers) || navigator.hardwareConcurrency || 1;
@@ -77,6 +77,7 @@ try {
   if (self.name === 'oddlens-bench') postMessage([JSON.stringify({ Variant: asked ?? variant }), [], null]);
   if (variant === 'threads') {
     self.helpersAsked = askedThreads !== null;
+    allowHands('worker-threads');
     self.startHelpers = helpersUpTo(Math.min(Number(askedThreads), ASKED_AT_MOST) || Math.min(navigator.hardwareConcurrency || 1, MOST_THREADS));
     await start('worker-threads').catch((error) => {
       // without a network the program may be missing that was never used before; and memory to share may be short

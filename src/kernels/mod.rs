@@ -60,6 +60,11 @@ pub const fn padded_rows(m: usize) -> usize {
     m.next_multiple_of(MR)
 }
 
+/// Of `m` rows in tiles, how many each has: [`MR`], and the last one what is left.
+fn rows_of_tiles(m: usize) -> impl Iterator<Item = usize> {
+    (0..m).step_by(MR).map(move |first| (m - first).min(MR))
+}
+
 /// The kernels that a model runs on: one for each product.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Kernels {

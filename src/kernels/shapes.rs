@@ -2,10 +2,10 @@
 
 use super::{MR, NR, pairs::K_STEP, quads::GROUP};
 
-/// Around every edge: none, one, a tile less one, a tile, a tile and one; and more tiles and panels than any kernel takes at a time.
+/// Around every edge: none, every part of a tile, a tile and one, and so on; and more tiles and panels than any kernel takes at a time.
 pub fn edges() -> Vec<(usize, usize, usize)> {
     let mut shapes = Vec::new();
-    for m in [0, 1, MR - 1, MR, MR + 1, 2 * MR + 1, 8 * MR] {
+    for m in (0..=MR + 1).chain([2 * MR + 1, 8 * MR]) {
         for k in [1, K_STEP - 1, K_STEP, K_STEP + 1, GROUP - 1, GROUP, 3 * GROUP + 2] {
             for n in [1, NR - 1, NR, NR + 1, 3 * NR] {
                 shapes.push((m, k, n));

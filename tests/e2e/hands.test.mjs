@@ -1,4 +1,4 @@
-// Further workers that see pictures while many wait, where threads cannot share memory: the same scores in the same order, nothing
+// Further workers that see pictures while many wait, where threads do not share the work on each: the same scores in the same order, nothing
 // fetched twice, nothing lost when one dies, gone with the model and with the work.
 
 import assert from "node:assert/strict";
@@ -247,15 +247,21 @@ describe("hands", () => {
     });
   });
 
-  test("isolated, threads do it: no hand is started", { skip: noThreads }, async (t) => {
-    const server = await host(t, { isolated: true });
-    await visit(browser, server.url, { context }, async (person, page) => {
-      await drop(person, some);
-      const cards = await allDone(person);
-      assert.ok(cards.every((card) => card.state === "done"));
-      assert.deepEqual(hands(page), []);
-      assert.ok(!server.requests.some((path) => path.endsWith("/hand.js")));
-      assert.deepEqual(await exported(person), alone);
+  for (const [query, count, how] of [["?workers=2", 1, "a model too small for threads has hands"], ["?threads=2", 0, "threads that are asked for have none"]]) {
+    test(`isolated, ${how}, and the scores are the same`, { skip: noThreads }, async (t) => {
+      const server = await host(t, { isolated: true });
+      await visit(browser, `${server.url}${query}`, { context }, async (person, page) => {
+        await drop(person, some);
+        if (count > 0) {
+          await person.hook("model-status").click();
+          await workers(person, 1 + count);
+        }
+        const cards = await allDone(person);
+        assert.ok(cards.every((card) => card.state === "done"));
+        assert.equal(hands(page).length, count);
+        assert.equal(server.requests.filter((path) => path.endsWith("_bg.wasm") && path.includes("worker")).length, 1, "one program, fetched once");
+        assert.deepEqual(await exported(person), alone);
+      });
     });
-  });
+  }
 });

@@ -1,4 +1,4 @@
-//! Hands: further workers of this worker that see pictures while many wait, where threads cannot share memory. Each runs the same
+//! Hands: further workers of this worker that see pictures while many wait, where threads do not share the work on each ([`crate::threads`]). Each runs the same
 //! program, compiled once, and opens the same file of the same model; nothing is fetched again. Who sees what, and in which order
 //! answers leave, is [`sharing`](oddlens::engine::sharing)'s; this starts hands, speaks with them, and ends them.
 //!
@@ -22,6 +22,7 @@ use wasm_bindgen_futures::spawn_local;
 use web_sys::{Blob, File};
 
 use crate::hand;
+use crate::threads;
 use crate::work::{device_gib, now, turn};
 
 /// Hands that may die one after the other, with no picture seen between, before it is left at that.
@@ -74,8 +75,12 @@ struct Hand {
     watch: Option<Timeout>,
 }
 
-/// How many workers may work with a model that takes so many bytes, this one among them, where others hold but its image tower.
+/// How many workers may work with a model that takes so many bytes, this one among them, where others hold but its image tower. One where
+/// its threads do.
 fn most_workers(memory_bytes: u64, image_tower_bytes: u64) -> usize {
+    if threads::are_worth_it(memory_bytes) {
+        return 1;
+    }
     let device = device_gib().map(|gib| (gib * f64::from(1 << 30)) as u64);
     workers_for(cores(), device, memory_bytes, image_tower_bytes)
 }

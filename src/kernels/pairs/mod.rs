@@ -26,8 +26,8 @@ pub const MAX_ACTIVATION: i16 = 2047;
 #[derive(Clone, Copy)]
 pub struct Kernel {
     name: &'static str,
-    /// Weights of a panel, all activations, `k`, and the sums `[rows][NR]`.
-    run: fn(&[i8], &[i16], usize, &mut [i32]),
+    /// Weights of a panel, all activations, and the sums `[rows][NR]`.
+    run: fn(&[i8], &Activations<'_>, &mut [i32]),
     peak: Option<Peak>,
 }
 
@@ -42,14 +42,14 @@ impl Kernel {
         self.peak
     }
 
-    /// The sums of panel `p` for all rows, the padding included: `sums[r * NR + c] = sum_k a[r,k] * w[NR * p + c,k]`.
+    /// The sums of panel `p`: `sums[r * NR + c] = sum_k a[r,k] * w[NR * p + c,k]`. Those of the rows' padding may be anything.
     ///
     /// # Panics
     /// When the two sides differ in `k`, or `sums` is no `rows * NR` numbers.
     pub fn panel(&self, weights: &Weights<'_>, p: usize, activations: &Activations<'_>, sums: &mut [i32]) {
         assert_eq!(weights.k(), activations.k(), "both sides of a product have the same k");
         assert_eq!(sums.len(), activations.rows() * NR, "a panel has NR sums a row");
-        (self.run)(weights.panel(p), activations.numbers, weights.k(), sums);
+        (self.run)(weights.panel(p), activations, sums);
     }
 
     /// [`Self::panel`] for some panels, their sums one after the other.
@@ -160,7 +160,7 @@ impl<'a> Weights<'a> {
 #[derive(Clone, Copy)]
 pub struct Activations<'a> {
     numbers: &'a [i16],
-    rows: usize,
+    m: usize,
     k: usize,
 }
 
@@ -171,12 +171,18 @@ impl<'a> Activations<'a> {
     /// When the length is another.
     pub fn new(numbers: &'a [i16], m: usize, k: usize) -> Self {
         assert_eq!(numbers.len(), activations_len(m, k), "packed rows fill whole tiles");
-        Self { numbers, rows: padded_rows(m), k: padded_k(k) }
+        Self { numbers, m, k: padded_k(k) }
     }
 
     /// Rows, padded.
     pub fn rows(&self) -> usize {
-        self.rows
+        padded_rows(self.m)
+    }
+
+    /// The tiles `[k / 2][MR][2]`, each with the number of its rows that are no padding.
+    #[allow(dead_code)] // some targets' kernels take several tiles at a time
+    fn tiles(&self) -> impl Iterator<Item = (&'a [i16], usize)> {
+        self.numbers.chunks_exact((MR * self.k).max(1)).zip(super::rows_of_tiles(self.m))
     }
 
     /// Numbers in a row, padded.

@@ -4,7 +4,7 @@
 use core::arch::aarch64::*;
 
 use super::super::{MR, NR, Peak};
-use super::Kernel;
+use super::{Activations, Kernel};
 
 /// `neon-i16i8`.
 pub const KERNEL: Kernel = Kernel { name: "neon-i16i8", run, peak: Some(Peak { run: peak, macs: 2 * NR * MR }) };
@@ -48,9 +48,10 @@ fn peak(rounds: usize, seed: i32) -> i32 {
     }
 }
 
-fn run(weights: &[i8], activations: &[i16], k: usize, sums: &mut [i32]) {
+fn run(weights: &[i8], activations: &Activations<'_>, sums: &mut [i32]) {
+    let k = activations.k();
     assert!(weights.len() == NR * k && k.is_multiple_of(2), "a panel is NR x k bytes");
-    for (tile, sums) in activations.chunks_exact(MR * k).zip(sums.chunks_exact_mut(MR * NR)) {
+    for ((tile, _), sums) in activations.tiles().zip(sums.chunks_exact_mut(MR * NR)) {
         // SAFETY: the panel holds NR * k bytes (asserted), the tile MR * k numbers and `sums` MR * NR (their chunks).
         unsafe { tile_product(weights.as_ptr(), tile.as_ptr(), k, sums.as_mut_ptr()) };
     }

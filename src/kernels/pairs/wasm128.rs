@@ -4,7 +4,7 @@
 use core::arch::wasm32::*;
 
 use super::super::{MR, NR, Peak};
-use super::Kernel;
+use super::{Activations, Kernel};
 
 /// `simd128-i16i8`.
 pub const KERNEL: Kernel =
@@ -31,24 +31,29 @@ fn peak(rounds: usize, seed: i32) -> i32 {
     i32x4_extract_lane::<0>(acc.as_flattened().iter().fold(step, |all, &v| v128_xor(all, v)))
 }
 
-fn run(weights: &[i8], activations: &[i16], k: usize, sums: &mut [i32]) {
+/// A product of the first one, two, ... rows of a tile: weights, activations, `k`, sums.
+const TILES: [unsafe fn(*const i8, *const i16, usize, *mut i32); MR] =
+    [tile_product::<1>, tile_product::<2>, tile_product::<3>, tile_product::<4>, tile_product::<MR>];
+
+fn run(weights: &[i8], activations: &Activations<'_>, sums: &mut [i32]) {
+    let k = activations.k();
     assert!(weights.len() == NR * k && k.is_multiple_of(2), "a panel is NR x k bytes");
-    for (tile, sums) in activations.chunks_exact(MR * k).zip(sums.chunks_exact_mut(MR * NR)) {
+    for ((tile, rows), sums) in activations.tiles().zip(sums.chunks_exact_mut(MR * NR)) {
         // SAFETY: the panel holds NR * k bytes (asserted), the tile MR * k numbers and `sums` MR * NR (their chunks).
-        unsafe { tile_product(weights.as_ptr(), tile.as_ptr(), k, sums.as_mut_ptr()) };
+        unsafe { TILES[rows - 1](weights.as_ptr(), tile.as_ptr(), k, sums.as_mut_ptr()) };
     }
 }
 
-/// One tile against one panel.
+/// The first `R` rows of one tile against one panel.
 ///
 /// # Safety
-/// `w` holds `NR * k` bytes, `a` holds `MR * k` numbers, `k` is a multiple of 2, and `sums` is writable for `MR * NR` numbers.
+/// `R <= MR`, `w` holds `NR * k` bytes, `a` holds `MR * k` numbers, `k` is a multiple of 2, and `sums` is writable for `R * NR` numbers.
 #[inline(never)]
-unsafe fn tile_product(w: *const i8, a: *const i16, k: usize, sums: *mut i32) {
+unsafe fn tile_product<const R: usize>(w: *const i8, a: *const i16, k: usize, sums: *mut i32) {
     // SAFETY: step `s < k / 2` reads 2 * NR bytes at `2 * NR * s` of `w` and 2 * MR numbers at `2 * MR * s` of `a`, inside by
     // the first two conditions; the stores are inside by the last.
     unsafe {
-        let mut acc = [[i32x4_splat(0); 2]; MR];
+        let mut acc = [[i32x4_splat(0); 2]; R];
         let (mut w, mut a) = (w, a);
         for _ in 0..k / 2 {
             let w0 = i16x8_load_extend_i8x8(w);

@@ -3,7 +3,7 @@
 use core::arch::x86_64::*;
 
 use super::super::{MR, NR, Peak};
-use super::Kernel;
+use super::{Activations, Kernel};
 
 /// `avx2-i16i8`. Only to be listed where [`available`] says so.
 pub const KERNEL: Kernel = Kernel { name: "avx2-i16i8", run, peak: Some(Peak { run: peak, macs: 2 * MR * 16 }) };
@@ -36,11 +36,12 @@ pub fn available() -> bool {
     std::is_x86_feature_detected!("avx2")
 }
 
-fn run(weights: &[i8], activations: &[i16], k: usize, sums: &mut [i32]) {
+fn run(weights: &[i8], activations: &Activations<'_>, sums: &mut [i32]) {
+    let k = activations.k();
     assert!(available(), "the AVX2 kernel is listed only where the processor has AVX2");
     assert!(weights.len() == NR * k && k.is_multiple_of(2), "a panel is NR x k bytes");
     // two tiles at a time: five sums alone would wait for their own additions
-    let (mut tiles, mut sums) = (activations.chunks_exact(2 * MR * k), sums.chunks_exact_mut(2 * MR * NR));
+    let (mut tiles, mut sums) = (activations.numbers.chunks_exact(2 * MR * k), sums.chunks_exact_mut(2 * MR * NR));
     for (tile, sums) in tiles.by_ref().zip(sums.by_ref()) {
         // SAFETY: AVX2 is there (asserted); the panel holds NR * k bytes (asserted), the tiles 2 * MR * k numbers and `sums`
         // 2 * MR * NR (their chunks).

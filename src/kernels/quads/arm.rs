@@ -12,7 +12,7 @@ const NEON: Kernel = Kernel {
     run: |panel, activations, sums| {
         let Panel { steps, offsets, k, .. } = panel;
         check(&panel);
-        for (tile, sums) in activations.chunks_exact(MR * k).zip(sums.chunks_exact_mut(MR * NR)) {
+        for ((tile, _), sums) in activations.tiles().zip(sums.chunks_exact_mut(MR * NR)) {
             // SAFETY: the panel holds NR * k bytes and NR offsets (checked), the tile MR * k bytes and `sums` MR * NR numbers (their
             // chunks).
             unsafe { neon_tile(steps.as_ptr(), offsets.as_ptr(), tile.as_ptr(), k, sums.as_mut_ptr()) };
@@ -28,7 +28,7 @@ const DOT: Kernel = Kernel {
         let Panel { steps, offsets, k, .. } = panel;
         assert!(has_dot(), "the kernel is listed only where the processor can run it");
         check(&panel);
-        let mut tiles = activations.chunks_exact(2 * MR * k);
+        let mut tiles = activations.bytes.chunks_exact(2 * MR * k);
         let mut sums = sums.chunks_exact_mut(2 * MR * NR);
         // two tiles at a time: the sums of one alone would wait for their own additions
         for (tile, sums) in tiles.by_ref().zip(sums.by_ref()) {

@@ -83,14 +83,14 @@ struct Panel<'a> {
     k: usize,
 }
 
-type RunTwo = fn([Panel<'_>; 2], &[u8], &mut [i32]);
+type RunTwo = fn([Panel<'_>; 2], &Activations<'_>, &mut [i32]);
 
 /// One implementation.
 #[derive(Clone, Copy)]
 pub struct Kernel {
     name: &'static str,
     /// A panel, all activations, and the sums `[rows][NR]`.
-    run: fn(Panel<'_>, &[u8], &mut [i32]),
+    run: fn(Panel<'_>, &Activations<'_>, &mut [i32]),
     /// The same for two panels, their sums one after the other; where registers hold more channels than a panel has.
     run_two: Option<RunTwo>,
     peak: Option<Peak>,
@@ -107,7 +107,7 @@ impl Kernel {
         self.peak
     }
 
-    /// The sums of panel `p` for all rows, the padding included: `sums[r * NR + c] = sum_k (a[r,k] - centre) * w[NR * p + c,k]`.
+    /// The sums of panel `p`: `sums[r * NR + c] = sum_k (a[r,k] - centre) * w[NR * p + c,k]`. Those of the rows' padding may be anything.
     ///
     /// Exact where both sides keep to the norms above (and any activation is at most [`MAX_ACTIVATION`]).
     ///
@@ -115,8 +115,8 @@ impl Kernel {
     /// When the two sides differ in `k`, or `sums` is no `rows * NR` numbers.
     pub fn panel(&self, weights: &Weights, p: usize, activations: &Activations<'_>, sums: &mut [i32]) {
         assert_eq!(weights.k, activations.k, "both sides of a product have the same k");
-        assert_eq!(sums.len(), activations.rows * NR, "a panel has NR sums a row");
-        (self.run)(weights.panel(p), activations.bytes, sums);
+        assert_eq!(sums.len(), activations.rows() * NR, "a panel has NR sums a row");
+        (self.run)(weights.panel(p), activations, sums);
     }
 
     /// [`Self::panel`] for some panels, their sums one after the other.
@@ -125,17 +125,18 @@ impl Kernel {
     /// As there.
     pub fn panels(&self, weights: &Weights, p: Range<usize>, activations: &Activations<'_>, sums: &mut [i32]) {
         assert_eq!(weights.k, activations.k, "both sides of a product have the same k");
-        assert_eq!(sums.len(), p.len() * activations.rows * NR, "panels have NR sums a row");
+        let one = activations.rows() * NR;
+        assert_eq!(sums.len(), p.len() * one, "panels have NR sums a row");
         if sums.is_empty() {
             return;
         }
         let together = if self.run_two.is_some() { 2 } else { 1 };
-        for (p, sums) in p.step_by(together).zip(sums.chunks_mut(together * activations.rows * NR)) {
+        for (p, sums) in p.step_by(together).zip(sums.chunks_mut(together * one)) {
             match self.run_two {
-                Some(run) if sums.len() == 2 * activations.rows * NR => {
-                    run([weights.panel(p), weights.panel(p + 1)], activations.bytes, sums);
+                Some(run) if sums.len() == 2 * one => {
+                    run([weights.panel(p), weights.panel(p + 1)], activations, sums);
                 }
-                _ => (self.run)(weights.panel(p), activations.bytes, sums),
+                _ => (self.run)(weights.panel(p), activations, sums),
             }
         }
     }
@@ -258,7 +259,7 @@ pub fn pack_row(row: &[u8], r: usize, out: &mut [u8]) {
 #[derive(Clone, Copy)]
 pub struct Activations<'a> {
     bytes: &'a [u8],
-    rows: usize,
+    m: usize,
     k: usize,
 }
 
@@ -269,11 +270,17 @@ impl<'a> Activations<'a> {
     /// When the length is another.
     pub fn new(bytes: &'a [u8], m: usize, k: usize) -> Self {
         assert_eq!(bytes.len(), activations_len(m, k), "packed rows fill whole tiles");
-        Self { bytes, rows: padded_rows(m), k: padded_k(k) }
+        Self { bytes, m, k: padded_k(k) }
     }
 
     /// Rows, padded.
     pub fn rows(&self) -> usize {
-        self.rows
+        padded_rows(self.m)
+    }
+
+    /// The tiles `[k / 4][MR][4]`, each with the number of its rows that are no padding.
+    #[allow(dead_code)] // some targets' kernels take several tiles at a time
+    fn tiles(&self) -> impl Iterator<Item = (&'a [u8], usize)> {
+        self.bytes.chunks_exact((MR * self.k).max(1)).zip(super::rows_of_tiles(self.m))
     }
 }

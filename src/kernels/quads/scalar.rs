@@ -1,14 +1,14 @@
 //! The truth: the product written as its formula, in plain Rust. Every other kernel must give these integers.
 
 use super::super::{MR, NR};
-use super::{Kernel, Panel, QUAD};
+use super::{Activations, Kernel, Panel, QUAD};
 
 /// `scalar-u7i8`.
 pub const KERNEL: Kernel = Kernel { name: "scalar-u7i8", run, run_two: None, peak: None };
 
-fn run(panel: Panel<'_>, activations: &[u8], sums: &mut [i32]) {
+fn run(panel: Panel<'_>, activations: &Activations<'_>, sums: &mut [i32]) {
     let centre = i32::from(panel.centre);
-    for (tile, sums) in activations.chunks_exact(MR * panel.k).zip(sums.chunks_exact_mut(MR * NR)) {
+    for ((tile, _), sums) in activations.tiles().zip(sums.chunks_exact_mut(MR * NR)) {
         sums.fill(0);
         for (w, a) in panel.steps.chunks_exact(QUAD * NR).zip(tile.chunks_exact(QUAD * MR)) {
             for (sums, a) in sums.chunks_exact_mut(NR).zip(a.chunks_exact(QUAD)) {

@@ -8,49 +8,48 @@
 use core::arch::wasm32::*;
 
 use super::super::{MR, NR, Peak};
-use super::{GROUP, Kernel, Panel, QUAD, STARTS};
+use super::{Activations, GROUP, Kernel, Panel, QUAD, STARTS};
 
 /// `relaxed-u7i8-i16`.
 pub const INTO_I16: Kernel = Kernel {
     name: "relaxed-u7i8-i16",
     run: into_i16,
     run_two: None,
-    peak: Some(Peak { run: |rounds, seed| peak_into_i16(rounds, seed), macs: PEAK_MACS }),
+    peak: Some(Peak { run: |rounds, seed| peak_into_i16(rounds, seed), macs: 4 * NR * QUAD }),
 };
 /// `relaxed-u7i8-i32`.
 pub const INTO_I32: Kernel = Kernel {
     name: "relaxed-u7i8-i32",
     run: into_i32,
     run_two: None,
-    peak: Some(Peak { run: |rounds, seed| peak_into_i32(rounds, seed), macs: PEAK_MACS }),
+    peak: Some(Peak { run: |rounds, seed| peak_into_i32(rounds, seed), macs: MR * NR * QUAD }),
 };
-/// Products in a round of `peak`.
-const PEAK_MACS: usize = 2 * PEAK_ROWS * 16;
-/// One row fewer than in a tile, so that everything stays in registers.
-const PEAK_ROWS: usize = MR - 1;
 
 #[target_feature(enable = "relaxed-simd")]
 fn peak_into_i16(rounds: usize, seed: i32) -> i32 {
-    peak(rounds, seed, |w, a, acc| i16x8_add(acc, i16x8_relaxed_dot_i8x16_i7x16(w, a)))
+    // one row fewer than in a tile, so that everything stays in registers
+    peak::<4, 4>(rounds, seed, |w, a, acc| i16x8_add(acc, i16x8_relaxed_dot_i8x16_i7x16(w, a)))
 }
 
 #[target_feature(enable = "relaxed-simd")]
 fn peak_into_i32(rounds: usize, seed: i32) -> i32 {
-    peak(rounds, seed, |w, a, acc| i32x4_relaxed_dot_i8x16_i7x16_add(w, a, acc))
+    // sums wait for their own additions: a tile's, with fewer registers for their rows
+    peak::<MR, 3>(rounds, seed, |w, a, acc| i32x4_relaxed_dot_i8x16_i7x16_add(w, a, acc))
 }
 
-/// Nearly a step's dot products and additions, on registers.
+/// The dot products and additions of a step with `R` rows, on registers, `A` of them for the rows.
 #[inline(always)]
-fn peak(rounds: usize, seed: i32, add_dot: impl Fn(v128, v128, v128) -> v128) -> i32 {
+fn peak<const R: usize, const A: usize>(rounds: usize, seed: i32, add_dot: impl Fn(v128, v128, v128) -> v128) -> i32 {
     let mut weights = [i32x4_splat(seed), i32x4_splat(3 * seed)];
-    let rows: [v128; PEAK_ROWS] =
+    let rows: [v128; A] =
         std::array::from_fn(|i| v128_and(i32x4_splat(seed.wrapping_mul(7 + i as i32)), i8x16_splat(127)));
     let step = i32x4_splat(11 * seed);
-    let mut acc = [[i32x4_splat(0); 2]; PEAK_ROWS];
+    // sums that begin alike and grow alike would be one
+    let mut acc: [[v128; 2]; R] = std::array::from_fn(|i| [i32x4_splat(seed.wrapping_mul(i as i32)); 2]);
     for _ in 0..rounds {
-        for (acc, &row) in acc.iter_mut().zip(&rows) {
+        for (i, acc) in acc.iter_mut().enumerate() {
             for (acc, &weights) in acc.iter_mut().zip(&weights) {
-                *acc = add_dot(weights, row, *acc);
+                *acc = add_dot(weights, rows[i % A], *acc);
             }
         }
         // else the products would be the same in each round
@@ -62,35 +61,42 @@ fn peak(rounds: usize, seed: i32, add_dot: impl Fn(v128, v128, v128) -> v128) ->
 /// Steps of the inner loop that are written out.
 const UNROLL: usize = 2;
 
-fn into_i16(panel: Panel<'_>, activations: &[u8], sums: &mut [i32]) {
+/// A product of some rows of a tile: weights, starts or offsets, activations, `k`, sums.
+type Tile<S> = unsafe fn(*const i8, *const S, *const u8, usize, *mut i32);
+
+/// For the first one, two, ... rows.
+const TILES_INTO_I16: [Tile<i16>; MR] =
+    [tile_into_i16::<1>, tile_into_i16::<2>, tile_into_i16::<3>, tile_into_i16::<4>, tile_into_i16::<MR>];
+
+fn into_i16(panel: Panel<'_>, activations: &Activations<'_>, sums: &mut [i32]) {
     let Panel { steps, starts, k, .. } = panel;
     assert!(
         steps.len() == NR * k && k.is_multiple_of(GROUP) && starts.len() == k / GROUP * STARTS,
         "a panel is NR x k bytes"
     );
-    for (tile, sums) in activations.chunks_exact(MR * k).zip(sums.chunks_exact_mut(MR * NR)) {
+    for ((tile, rows), sums) in activations.tiles().zip(sums.chunks_exact_mut(MR * NR)) {
         // SAFETY: the panel holds NR * k bytes and k / GROUP * STARTS starts (asserted), the tile MR * k bytes and `sums` MR * NR
         // numbers (their chunks).
-        unsafe { tile_into_i16(steps.as_ptr(), starts.as_ptr(), tile.as_ptr(), k, sums.as_mut_ptr()) };
+        unsafe { TILES_INTO_I16[rows - 1](steps.as_ptr(), starts.as_ptr(), tile.as_ptr(), k, sums.as_mut_ptr()) };
     }
 }
 
-/// One tile against one panel.
+/// The first `R` rows of one tile against one panel.
 ///
 /// # Safety
-/// `w` holds `NR * k` bytes, `starts` holds `k / GROUP * STARTS` numbers, `a` holds `MR * k` bytes, `k` is a multiple of `GROUP`, and
-/// `sums` is writable for `MR * NR` numbers.
+/// `R <= MR`, `w` holds `NR * k` bytes, `starts` holds `k / GROUP * STARTS` numbers, `a` holds `MR * k` bytes, `k` is a multiple of
+/// `GROUP`, and `sums` is writable for `R * NR` numbers.
 #[target_feature(enable = "relaxed-simd")]
-unsafe fn tile_into_i16(w: *const i8, starts: *const i16, a: *const u8, k: usize, sums: *mut i32) {
+unsafe fn tile_into_i16<const R: usize>(w: *const i8, starts: *const i16, a: *const u8, k: usize, sums: *mut i32) {
     // SAFETY: group `g < k / GROUP` reads STARTS numbers at `STARTS * g` of `starts`, and its step `s < GROUP / QUAD` reads QUAD * NR
     // bytes of `w` and QUAD * MR bytes of `a` at the step's number times as much: inside by the conditions. So are the stores.
     unsafe {
         let ones = i16x8_splat(1);
-        let mut acc = [[i32x4_splat(0); 2]; MR];
+        let mut acc = [[i32x4_splat(0); 2]; R];
         let (mut w, mut a, mut starts) = (w, a, starts);
         for _ in 0..k / GROUP {
             let start = [v128_load(starts.cast()), v128_load(starts.add(8).cast())];
-            let mut lanes = [start; MR];
+            let mut lanes = [start; R];
             for _ in 0..GROUP / QUAD / UNROLL {
                 for u in 0..UNROLL {
                     let w0 = v128_load(w.add(QUAD * NR * u).cast());
@@ -117,42 +123,62 @@ unsafe fn tile_into_i16(w: *const i8, starts: *const i16, a: *const u8, k: usize
     }
 }
 
-fn into_i32(panel: Panel<'_>, activations: &[u8], sums: &mut [i32]) {
+/// For the first one, two, ... rows. Few take steps at a time, in
+/// sums of their own: each would wait for its own additions.
+const TILES_INTO_I32: [Tile<i32>; MR] = [
+    tile_into_i32::<1, 4>,
+    tile_into_i32::<2, 2>,
+    tile_into_i32::<3, 1>,
+    tile_into_i32::<4, 1>,
+    tile_into_i32::<MR, 1>,
+];
+
+fn into_i32(panel: Panel<'_>, activations: &Activations<'_>, sums: &mut [i32]) {
     let Panel { steps, offsets, k, .. } = panel;
-    assert!(steps.len() == NR * k && k.is_multiple_of(QUAD) && offsets.len() == NR, "a panel is NR x k bytes");
-    for (tile, sums) in activations.chunks_exact(MR * k).zip(sums.chunks_exact_mut(MR * NR)) {
+    assert!(steps.len() == NR * k && k.is_multiple_of(GROUP) && offsets.len() == NR, "a panel is NR x k bytes");
+    for ((tile, rows), sums) in activations.tiles().zip(sums.chunks_exact_mut(MR * NR)) {
         // SAFETY: the panel holds NR * k bytes and NR offsets (asserted), the tile MR * k bytes and `sums` MR * NR numbers (their
         // chunks).
-        unsafe { tile_into_i32(steps.as_ptr(), offsets.as_ptr(), tile.as_ptr(), k, sums.as_mut_ptr()) };
+        unsafe { TILES_INTO_I32[rows - 1](steps.as_ptr(), offsets.as_ptr(), tile.as_ptr(), k, sums.as_mut_ptr()) };
     }
 }
 
-/// One tile against one panel.
+/// The first `R` rows of one tile against one panel, `U` steps at a time.
 ///
 /// # Safety
-/// `w` holds `NR * k` bytes, `offsets` holds `NR` numbers, `a` holds `MR * k` bytes, `k` is a multiple of `QUAD`, and `sums` is
-/// writable for `MR * NR` numbers.
+/// `R <= MR`, `w` holds `NR * k` bytes, `offsets` holds `NR` numbers, `a` holds `MR * k` bytes, `k` is a multiple of `U * QUAD`, and
+/// `sums` is writable for `R * NR` numbers.
 #[target_feature(enable = "relaxed-simd")]
-unsafe fn tile_into_i32(w: *const i8, offsets: *const i32, a: *const u8, k: usize, sums: *mut i32) {
+unsafe fn tile_into_i32<const R: usize, const U: usize>(
+    w: *const i8,
+    offsets: *const i32,
+    a: *const u8,
+    k: usize,
+    sums: *mut i32,
+) {
     // SAFETY: step `s < k / QUAD` reads QUAD * NR bytes at `QUAD * NR * s` of `w` and QUAD * MR bytes at `QUAD * MR * s` of `a`,
     // inside by the conditions, as are the offsets and the stores.
     unsafe {
-        let mut acc = [[v128_load(offsets.cast()), v128_load(offsets.add(4).cast())]; MR];
+        let mut acc = [[[i32x4_splat(0); 2]; R]; U];
+        acc[0] = [[v128_load(offsets.cast()), v128_load(offsets.add(4).cast())]; R];
         let (mut w, mut a) = (w, a);
-        for _ in 0..k / QUAD {
-            let w0 = v128_load(w.cast());
-            let w1 = v128_load(w.add(16).cast());
-            for (i, row) in acc.iter_mut().enumerate() {
-                let quad = v128_load32_splat(a.add(QUAD * i).cast());
-                row[0] = i32x4_relaxed_dot_i8x16_i7x16_add(w0, quad, row[0]);
-                row[1] = i32x4_relaxed_dot_i8x16_i7x16_add(w1, quad, row[1]);
+        for _ in 0..k / QUAD / U {
+            for acc in &mut acc {
+                let w0 = v128_load(w.cast());
+                let w1 = v128_load(w.add(16).cast());
+                for (i, row) in acc.iter_mut().enumerate() {
+                    let quad = v128_load32_splat(a.add(QUAD * i).cast());
+                    row[0] = i32x4_relaxed_dot_i8x16_i7x16_add(w0, quad, row[0]);
+                    row[1] = i32x4_relaxed_dot_i8x16_i7x16_add(w1, quad, row[1]);
+                }
+                w = w.add(QUAD * NR);
+                a = a.add(QUAD * MR);
             }
-            w = w.add(QUAD * NR);
-            a = a.add(QUAD * MR);
         }
-        for (i, row) in acc.iter().enumerate() {
-            v128_store(sums.add(NR * i).cast(), row[0]);
-            v128_store(sums.add(NR * i + 4).cast(), row[1]);
+        for i in 0..R {
+            let sum = |half: usize| acc.iter().fold(i32x4_splat(0), |sum, acc| i32x4_add(sum, acc[i][half]));
+            v128_store(sums.add(NR * i).cast(), sum(0));
+            v128_store(sums.add(NR * i + 4).cast(), sum(1));
         }
     }
 }

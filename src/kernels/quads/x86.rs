@@ -4,7 +4,7 @@
 use core::arch::x86_64::*;
 
 use super::super::{MR, NR, Peak};
-use super::{Kernel, Panel, QUAD};
+use super::{Activations, Kernel, Panel, QUAD};
 
 /// `avx2-u7i8`. Only to be listed where the processor has AVX2.
 const AVX2: Kernel = Kernel {
@@ -60,12 +60,18 @@ fn has_avx512_vnni() -> bool {
 /// A product of one tile or of two: weights, offsets, activations, `k`, sums.
 type Tiles = unsafe fn(*const i8, *const i32, *const u8, usize, *mut i32);
 
-fn run(available: fn() -> bool, product: [Tiles; 2], panel: Panel<'_>, activations: &[u8], sums: &mut [i32]) {
+fn run(
+    available: fn() -> bool,
+    product: [Tiles; 2],
+    panel: Panel<'_>,
+    activations: &Activations<'_>,
+    sums: &mut [i32],
+) {
     let Panel { steps, offsets, k, .. } = panel;
     assert!(available(), "the kernel is listed only where the processor can run it");
     assert!(steps.len() == NR * k && k.is_multiple_of(QUAD) && offsets.len() == NR, "a panel is NR x k bytes");
     // two tiles at a time: five sums alone would wait for their own additions
-    let (mut tiles, mut sums) = (activations.chunks_exact(2 * MR * k), sums.chunks_exact_mut(2 * MR * NR));
+    let (mut tiles, mut sums) = (activations.bytes.chunks_exact(2 * MR * k), sums.chunks_exact_mut(2 * MR * NR));
     for (tile, sums) in tiles.by_ref().zip(sums.by_ref()) {
         // SAFETY: the instructions are there (asserted); the panel holds NR * k bytes and NR offsets (asserted), the tiles 2 * MR * k
         // bytes and `sums` 2 * MR * NR numbers (their chunks).
@@ -81,7 +87,7 @@ fn run(available: fn() -> bool, product: [Tiles; 2], panel: Panel<'_>, activatio
 /// 32 registers. Each quad is loaded for 16 channels only, and loads are what this waits for: so many rows share a load of weights.
 const MOST_TILES: usize = 5;
 
-fn run_two(panels: [Panel<'_>; 2], activations: &[u8], sums: &mut [i32]) {
+fn run_two(panels: [Panel<'_>; 2], activations: &Activations<'_>, sums: &mut [i32]) {
     let k = panels[0].k;
     assert!(has_avx512_vnni(), "the kernel is listed only where the processor can run it");
     assert!(
@@ -89,9 +95,9 @@ fn run_two(panels: [Panel<'_>; 2], activations: &[u8], sums: &mut [i32]) {
         "a panel is NR x k bytes"
     );
     assert!(panels.iter().all(|p| p.offsets.len() == NR), "a panel has NR offsets");
-    assert_eq!(sums.len() * k, 2 * NR * activations.len(), "two panels have NR sums a row");
+    assert_eq!(sums.len() * k, 2 * NR * activations.bytes.len(), "two panels have NR sums a row");
     let (mut first, mut second) = sums.split_at_mut(sums.len() / 2);
-    let mut rest = activations;
+    let mut rest = activations.bytes;
     while let Some(tiles) = [MOST_TILES, 2, 1].into_iter().find(|t| *t * MR * k <= rest.len() && !rest.is_empty()) {
         let (some, more) = rest.split_at(tiles * MR * k);
         let ((a, more_a), (b, more_b)) = (first.split_at_mut(tiles * MR * NR), second.split_at_mut(tiles * MR * NR));
