@@ -1,7 +1,10 @@
 // A tab under measurement: a page in a headless Chromium of its own, the JSON it leaves, and the memory it took.
 
-import { readFileSync, readdirSync } from "node:fs";
+import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { launch } from "../../tests/e2e/harness.mjs";
+import { y4m } from "../../tests/e2e/pictures.mjs";
 
 /// Milliseconds until the page shows that it will bench, and until it has, on a slow machine.
 const ARRIVAL = 20_000, PATIENCE = 180_000;
@@ -24,6 +27,33 @@ export async function visit(url) {
     return { ...result, peak_mb: peakOfRenderer(), chromium: browser.version() };
   } finally {
     await browser.close();
+  }
+}
+
+/// The camera of the page at `url`, which sees a video of 640 x 480 at 30 frames a second: frames a second that get a score, and the
+/// median time from a frame to its score, as the page shows them, over five seconds.
+export async function watchCamera(url) {
+  const folder = mkdtempSync(join(tmpdir(), "oddlens-camera-"));
+  const video = join(folder, "camera.y4m");
+  writeFileSync(video, y4m(640, 480, 30, 30));
+  const browser = await launch(["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream", `--use-file-for-fake-video-capture=${video}`]);
+  try {
+    const page = await browser.newPage();
+    await page.goto(url);
+    await page.waitForSelector('[data-testid=model-status][data-state=ready]', { state: "attached", timeout: ARRIVAL });
+    await page.locator("[data-testid=start-camera]").click();
+    const shown = () => page.locator("[data-testid=camera-score] .tag").innerText().then((text) => /(\d+) fps, ([\d.]+) ms/.exec(text)?.slice(1).map(Number));
+    for (let i = 0; i < 100 && !(await shown()); i++) await page.waitForTimeout(100);
+    const seen = [];
+    for (let i = 0; i < 50; i++) {
+      await page.waitForTimeout(100);
+      seen.push((await shown()) ?? fail("the camera shows no rate"));
+    }
+    const median = (of) => seen.map(of).sort((a, b) => a - b)[seen.length >> 1];
+    return { fps: median(([fps]) => fps), latency_ms: median(([, latency]) => latency) };
+  } finally {
+    await browser.close();
+    rmSync(folder, { recursive: true });
   }
 }
 

@@ -153,9 +153,9 @@ export function noise(n, seed = 1) {
   return Buffer.from(Array.from({ length: n }, () => (s = (Math.imul(s, 1664525) + 1013904223) >>> 0) >>> 24));
 }
 
-/// A video without sound for Chromium's fake camera: raw frames 4:2:0, a bright disc that wanders.
-export function y4m(width = 320, height = 240, frames = 12) {
-  const parts = [Buffer.from(`YUV4MPEG2 W${width} H${height} F10:1 Ip A1:1 C420mpeg2\n`)];
+/// A video without sound for Chromium's fake camera, `rate` frames a second: raw frames 4:2:0, a bright disc that wanders.
+export function y4m(width = 320, height = 240, frames = 12, rate = 10) {
+  const parts = [Buffer.from(`YUV4MPEG2 W${width} H${height} F${rate}:1 Ip A1:1 C420mpeg2\n`)];
   for (let f = 0; f < frames; f++) {
     const y = Buffer.alloc(width * height);
     const cx = width / 2 + Math.cos((f / frames) * 2 * Math.PI) * 50;
