@@ -114,3 +114,14 @@ fn columns_follow_the_formula() {
         }
     }
 }
+
+#[test]
+fn this_target_has_the_kernels_it_should() {
+    let names: Vec<_> = taps::all().iter().map(|kernel| kernel.name()).collect();
+    assert_eq!(names[0], "scalar-u8i24");
+    if cfg!(all(target_arch = "wasm32", target_feature = "simd128")) {
+        assert_eq!(names, ["scalar-u8i24", "simd128-u8i24"]);
+    } else if !cfg!(target_arch = "x86_64") {
+        assert_eq!(names.len(), 1, "{names:?}");
+    }
+}
