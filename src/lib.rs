@@ -5,7 +5,7 @@
 //!
 //! | layer | room | what lives there | what it does not know |
 //! |---|---|---|---|
-//! | 0 | [`kernels`] | integer products and f32 vector math, threads that share them, the only home of `unsafe` and intrinsics | candle, allocation, errors |
+//! | 0 | [`kernels`] | integer products, f32 vector math and means of pixels, threads that share them, the only home of `unsafe` and intrinsics | candle, allocation, errors |
 //! | 0 | [`metrics`] | AUROC and its interval, ROC and PR points, average precision, FPR95, conformal thresholds: slices in, numbers out | models |
 //! | 0 | [`embedding`] | `Embeddings`: n x d, unit rows | where they came from |
 //! | 0 | [`protocol`] | what page and engine say to each other: plain serde data | behaviour; weights never travel through it |

@@ -147,7 +147,7 @@ pub fn run(spec: Spec, kernels: Kernels, clock: fn() -> f64, tell: &mut dyn FnMu
         measure_products(&mut report, spec, &kernels, tower.is_fast(), clock);
         drop(tower);
         tell("timing a large picture");
-        let picture = pixels::from_rgba(&vec![127; 4 * 4000 * 3000], 4000, 3000).map_err(|e| e.to_string())?;
+        let picture = pixels::from_rgba(vec![127; 4 * 4000 * 3000], 4000, 3000).map_err(|e| e.to_string())?;
         let size = config.image_size;
         let runs = spec.runs.min(5);
         report.preprocess_ms = Some(time(runs, clock, &mut || drop(pixels::preprocess(&picture, size))).median);

@@ -130,8 +130,8 @@ fn unknown(name: &str, known: usize, suggestions: Vec<String>) -> Note {
 }
 
 /// A picture as the model sees it.
-pub struct Seen {
-    pub picture: Picture,
+pub struct Seen<'a> {
+    pub picture: Picture<'a>,
     pub info: PictureInfo,
     /// Unit vector.
     pub embedding: Vec<f32>,
@@ -162,7 +162,12 @@ pub fn look(encoder: &dyn Encoder, pixels: &Pixels, bytes: &[u8], clock: fn() ->
 ///
 /// # Errors
 /// When the bytes are no picture that can be read, or the model refuses.
-pub fn see(encoder: &dyn Encoder, pixels: &Pixels, bytes: &[u8], clock: fn() -> f64) -> Result<Seen, Failure> {
+pub fn see<'a>(
+    encoder: &dyn Encoder,
+    pixels: &Pixels,
+    bytes: &'a [u8],
+    clock: fn() -> f64,
+) -> Result<Seen<'a>, Failure> {
     let started = clock();
     let (picture, decoder) = match *pixels {
         Pixels::Encoded => (pixels::decode(bytes)?, Decoder::Oddlens),

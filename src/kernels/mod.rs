@@ -1,4 +1,4 @@
-//! Integer matrix products and the f32 vector math around them: the only home of `unsafe` and of intrinsics.
+//! Integer matrix products, the f32 vector math around them and means of pixels: the only home of `unsafe` and of intrinsics.
 //!
 //! There are two products, each a folder with its layout and contract, its scalar truth and a file per instruction set:
 //!
@@ -10,6 +10,9 @@
 //! Weights have 8 bits (`-127..=127`) in both, sums are i32, and every implementation of a product gives the same integers: the
 //! truth is [`pairs::scalar`] and [`quads::scalar`]. What [`quads`] multiplies, [`pairs`] can multiply too, with the same result.
 //!
+//! [`taps`] takes weighted means of pixels, for resizing. Of it too there are several, which give the same bytes: the truth is
+//! [`taps::scalar`].
+//!
 //! [`crew`] shares work between threads, where there are some.
 //!
 //! It knows nothing of candle, of allocation (all memory comes from the caller) and of errors: lengths are promises of
@@ -20,6 +23,7 @@ pub mod crew;
 pub mod pairs;
 pub mod quads;
 pub mod shapes;
+pub mod taps;
 pub mod vector;
 
 /// Output channels in a panel, in both layouts.

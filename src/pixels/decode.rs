@@ -20,7 +20,7 @@ const MAX_MEGABYTES: u64 = 1000;
 ///
 /// # Errors
 /// See [`PixelsError`]. Sides are checked before anything is allocated for the pixels. A truncated file is an error, not half a picture.
-pub fn decode(bytes: &[u8]) -> Result<Picture, PixelsError> {
+pub fn decode(bytes: &[u8]) -> Result<Picture<'static>, PixelsError> {
     let format = recognise(bytes)?;
     let name = format.name();
     if let Some((width, height)) = declared_sides(format, bytes) {
@@ -49,7 +49,7 @@ pub fn decode(bytes: &[u8]) -> Result<Picture, PixelsError> {
 
     let rgb = to_rgb(color, samples)
         .ok_or_else(|| PixelsError::Unsupported { format: name, detail: format!(" with pixels of type {color:?}") })?;
-    Ok(upright(Picture::new(width, height, rgb, name), orientation))
+    Ok(upright(Picture::of_rgb(width, height, rgb, name), orientation))
 }
 
 fn codec(format: Format) -> ImageFormat {
@@ -121,7 +121,7 @@ fn spread<const N: usize>(samples: &[u8], at: usize) -> Vec<u8> {
 }
 
 /// Three bytes of each `N` become red, green and blue.
-pub(super) fn squeeze<const N: usize>(samples: &[u8], at: [usize; 3]) -> Vec<u8> {
+fn squeeze<const N: usize>(samples: &[u8], at: [usize; 3]) -> Vec<u8> {
     let mut rgb = vec![0; samples.len() / N * 3];
     for (to, from) in rgb.as_chunks_mut::<3>().0.iter_mut().zip(samples.as_chunks::<N>().0) {
         *to = at.map(|i| from[i]);
@@ -141,7 +141,7 @@ fn round<const N: usize>(samples: &[u8]) -> Vec<u8> {
 ///
 /// Every orientation is a walk over the stored pixels: a start, a step to the right and a step down.
 /// (EXIF 2.32, tag 274; the comment after each case is its number there.)
-fn upright(picture: Picture, orientation: Orientation) -> Picture {
+fn upright(picture: Picture<'static>, orientation: Orientation) -> Picture<'static> {
     // at most MAX_PIXELS each: they fit
     let (w, h) = (picture.width as isize, picture.height as isize);
     let last = w * h - 1;
@@ -161,8 +161,8 @@ fn upright(picture: Picture, orientation: Orientation) -> Picture {
     );
     let (width, height) = if lies { (h, w) } else { (w, h) };
 
-    let stored = picture.rgb.as_chunks::<3>().0;
-    let mut rgb = vec![0; picture.rgb.len()];
+    let stored = picture.samples.as_chunks::<3>().0;
+    let mut rgb = vec![0; picture.samples.len()];
     let turned = rgb.as_chunks_mut::<3>().0;
     // in tiles, so that a walk down the columns finds what it needs in the cache
     const TILE: usize = 64;
@@ -178,5 +178,5 @@ fn upright(picture: Picture, orientation: Orientation) -> Picture {
             }
         }
     }
-    Picture::new(width as u32, height as u32, rgb, picture.format)
+    Picture::of_rgb(width as u32, height as u32, rgb, picture.format)
 }

@@ -18,6 +18,7 @@ pub use decode::decode;
 pub use resample::resize_crop;
 pub use thumbnail::thumbnail_jpeg;
 
+use std::borrow::Cow;
 use thiserror::Error;
 
 /// Pixels in a picture at most. A photo has 12 to 50 million; more would not fit beside a model in a browser tab.
@@ -56,16 +57,18 @@ impl PixelsError {
     }
 }
 
-/// An upright picture of 8-bit RGB, 1 to [`MAX_PIXELS`] pixels. The constructors keep it so.
+/// An upright picture of 8-bit RGB, 1 to [`MAX_PIXELS`] pixels. The constructors keep it so. What comes as RGBA stays where it is, as
+/// it is: of 12 megapixels a copy costs as much as all that follows, and its alpha is passed over anyway.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Picture {
+pub struct Picture<'a> {
     width: u32,
     height: u32,
-    rgb: Vec<u8>,
+    channels: usize,
+    samples: Cow<'a, [u8]>,
     format: &'static str,
 }
 
-impl Picture {
+impl<'a> Picture<'a> {
     /// Pixels in a row.
     pub fn width(&self) -> u32 {
         self.width
@@ -76,9 +79,14 @@ impl Picture {
         self.height
     }
 
-    /// `h * w * 3` bytes, row-major: red, green, blue.
-    pub fn rgb(&self) -> &[u8] {
-        &self.rgb
+    /// Bytes of a pixel: 3, or 4 where alpha is among them.
+    pub fn channels(&self) -> usize {
+        self.channels
+    }
+
+    /// `h * w * channels` bytes, row-major: red, green, blue and, of four channels, one that has no meaning here.
+    pub fn samples(&self) -> &[u8] {
+        &self.samples
     }
 
     /// Where it came from: "JPEG", "PNG", "WebP", "GIF", "BMP", "TIFF", or "RGBA" for pixels.
@@ -86,28 +94,34 @@ impl Picture {
         self.format
     }
 
-    /// `rgb` must hold `h * w * 3` bytes: a promise of this room, not of its users.
-    fn new(width: u32, height: u32, rgb: Vec<u8>, format: &'static str) -> Self {
+    /// `samples` must hold `h * w * channels` bytes: a promise of this room, not of its users.
+    fn new(width: u32, height: u32, channels: usize, samples: Cow<'a, [u8]>, format: &'static str) -> Self {
         assert!(width > 0 && height > 0, "pictures have pixels");
-        assert_eq!(rgb.len() as u64, u64::from(width) * u64::from(height) * 3, "pictures are h x w x 3");
-        Self { width, height, rgb, format }
+        let expected = u64::from(width) * u64::from(height) * channels as u64;
+        assert_eq!(samples.len() as u64, expected, "pictures are h x w x channels");
+        Self { width, height, channels, samples, format }
+    }
+
+    /// Of `h * w * 3` bytes.
+    fn of_rgb(width: u32, height: u32, rgb: Vec<u8>, format: &'static str) -> Self {
+        Self::new(width, height, 3, rgb.into(), format)
     }
 }
 
 /// A picture from rows of 8-bit RGBA (`h * w * 4` bytes, already upright). Alpha is dropped and colours stay as they are, as Pillow's
-/// `convert("RGB")` does: nothing is blended with a background.
+/// `convert("RGB")` does: nothing is blended with a background. Borrowed bytes are not copied.
 ///
 /// # Errors
 /// [`PixelsError::Empty`] without pixels, [`PixelsError::TooLarge`] above [`MAX_PIXELS`], [`PixelsError::Length`] when the bytes are
 /// more or fewer than the sides say.
-pub fn from_rgba(rgba: &[u8], width: u32, height: u32) -> Result<Picture, PixelsError> {
+pub fn from_rgba<'a>(rgba: impl Into<Cow<'a, [u8]>>, width: u32, height: u32) -> Result<Picture<'a>, PixelsError> {
+    let rgba = rgba.into();
     check_sides(width, height, "RGBA")?;
     let expected = u64::from(width) * u64::from(height) * 4;
     if rgba.len() as u64 != expected {
         return Err(PixelsError::Length { width, height, expected, got: rgba.len() as u64 });
     }
-    let rgb = decode::squeeze::<4>(rgba, [0, 1, 2]);
-    Ok(Picture::new(width, height, rgb, "RGBA"))
+    Ok(Picture::new(width, height, 4, rgba, "RGBA"))
 }
 
 /// Refuses pictures without pixels or with too many, before anything is allocated for them.
@@ -125,6 +139,6 @@ fn check_sides(width: u32, height: u32, format: &'static str) -> Result<(), Pixe
 /// What the image tower reads: `[3, size, size]` (channel, row, column), about -2 to 2.7.
 ///
 /// `((resize_crop / 255) - mean) / std`, source as for the [module](self). `size` is in pixels and at least 1 (asserted).
-pub fn preprocess(picture: &Picture, size: usize) -> Vec<f32> {
+pub fn preprocess(picture: &Picture<'_>, size: usize) -> Vec<f32> {
     normalise::normalise(&resize_crop(picture, size))
 }

@@ -7,11 +7,11 @@
 //! `src/libImaging/Resample.c`, written anew.
 //!
 //! Only what the crop needs is computed: a picture of 1 x 100,000 pixels would fill gigabytes when resized as a whole.
-//! It does not know what the numbers are for.
+//! The sums themselves are taken by [`taps`]. It does not know what the numbers are for.
 use super::Picture;
+use crate::kernels::taps::{self, Pixel, Taps, WEIGHT_BITS};
+use std::ops::Range;
 
-/// Fractional bits of a weight: 32, less 8 of a sample, less 2 for sign and overshoot.
-const WEIGHT_BITS: u32 = 22;
 /// The cubic reaches two samples to either side.
 const CUBIC_SUPPORT: f64 = 2.0;
 
@@ -22,21 +22,22 @@ const CUBIC_SUPPORT: f64 = 2.0;
 ///
 /// # Panics
 /// When `size` is 0.
-pub fn resize_crop(picture: &Picture, size: usize) -> Vec<u8> {
+pub fn resize_crop(picture: &Picture<'_>, size: usize) -> Vec<u8> {
     assert!(size > 0, "a crop has pixels");
     let (width, height) = (picture.width() as usize, picture.height() as usize);
     let short = width.min(height);
-    let columns = Taps::of_middle(width, short, size);
-    let rows = Taps::of_middle(height, short, size);
+    let columns = Means::of_middle(width, short, size);
+    let rows = Means::of_middle(height, short, size);
 
-    // Rows of the picture that some output row looks at.
-    let (first, last) = rows.reach();
-    let seen = &picture.rgb()[first * width * 3..last * width * 3];
-    if columns_first(width, height, size) {
-        columns.across(&rows.down(seen, first, width), width)
+    let stride = width * picture.channels();
+    let seen = rows.reach();
+    let seen = &picture.samples()[seen.start * stride..seen.end * stride];
+    let crop = if columns_first(width, height, size) {
+        columns.across(&rows.down(seen, stride), picture.channels()).into_flattened()
     } else {
-        rows.down(&columns.across(seen, width), first, size)
-    }
+        rows.down(columns.across(seen, picture.channels()).as_flattened(), size * 4)
+    };
+    crop.as_chunks::<4>().0.iter().flat_map(|&[red, green, blue, _]| [red, green, blue]).collect()
 }
 
 /// Tall pictures are shrunk along their columns first, since Pillow 13.0 (pull request 9549; earlier ones begin with the rows always).
@@ -46,17 +47,19 @@ fn columns_first(width: usize, height: usize, size: usize) -> bool {
     width > size && height > 2 * width
 }
 
-/// Where each of `size` output samples looks, and with what weights.
-struct Taps {
-    /// First input sample and count, for each output sample.
+/// Along one axis: where each of `size` output samples looks, and with what weights.
+struct Means {
+    /// Samples of the input along this axis.
+    input: usize,
+    /// The first of them and the count, for each output sample.
     spans: Vec<(usize, usize)>,
     /// `most` weights for each output sample, zero behind its count; in units of 2^-22, they sum to about one.
     weights: Vec<i32>,
     most: usize,
 }
 
-impl Taps {
-    /// Along one axis of `input` samples, where the shorter axis has `short`: the `size` output samples of the centre crop.
+impl Means {
+    /// Along an axis of `input` samples, where the shorter axis has `short`: the `size` output samples of the centre crop.
     fn of_middle(input: usize, short: usize, size: usize) -> Self {
         // u64: `size * long` overflows 32 bits. The result is at least `size`.
         let output = size as u64 * input as u64 / short as u64;
@@ -66,9 +69,9 @@ impl Taps {
         let stretch = scale.max(1.0);
         let support = CUBIC_SUPPORT * stretch;
         let most = (support.ceil() as usize * 2 + 1).min(input);
-        let mut taps = Self { spans: Vec::with_capacity(size), weights: vec![0; size * most], most };
+        let mut means = Self { input, spans: Vec::with_capacity(size), weights: vec![0; size * most], most };
         let mut shares = Vec::with_capacity(most);
-        for (i, weights) in taps.weights.chunks_exact_mut(most).enumerate() {
+        for (i, weights) in means.weights.chunks_exact_mut(most).enumerate() {
             let centre = ((offset + i as u64) as f64 + 0.5) * scale;
             // `as` truncates towards zero and takes negatives to 0, as the reference's cast and clamp do together.
             let from = (centre - support + 0.5) as usize;
@@ -80,74 +83,66 @@ impl Taps {
                 let units = share / sum * f64::from(1u32 << WEIGHT_BITS);
                 *weight = if units < 0.0 { units - 0.5 } else { units + 0.5 } as i32;
             }
-            taps.spans.push((from, to - from));
+            means.spans.push((from, to - from));
         }
-        taps
+        means
     }
 
-    /// The input samples that any output sample looks at: first, and one behind the last.
-    fn reach(&self) -> (usize, usize) {
+    /// First input sample and weights of each output sample.
+    fn windows(&self) -> impl Iterator<Item = (usize, &[i32])> + Clone {
+        let weights = self.weights.chunks_exact(self.most);
+        self.spans.iter().zip(weights).map(|(&(from, count), weights)| (from, &weights[..count]))
+    }
+
+    /// The input samples that any output sample looks at.
+    fn reach(&self) -> Range<usize> {
         let first = self.spans.first().map_or(0, |&(from, _)| from);
         let last = self.spans.iter().map(|&(from, count)| from + count).max().unwrap_or(0);
-        (first, last)
+        first..last
     }
 
-    /// Resizes rows of `width` RGB pixels each to as many pixels as there are spans.
-    fn across(&self, rgb: &[u8], width: usize) -> Vec<u8> {
-        // A weight for every byte instead of every pixel lets the sum run over contiguous bytes.
-        let tripled: Vec<i32> = self.weights.iter().flat_map(|&weight| [weight; 3]).collect();
-        let mut narrow = Vec::with_capacity(rgb.len() / width * self.spans.len());
-        for row in rgb.chunks_exact(width * 3) {
-            for (&(from, count), weights) in self.spans.iter().zip(tripled.chunks_exact(self.most * 3)) {
-                let sums = weighted_pixel(&row[from * 3..(from + count) * 3], &weights[..count * 3]);
-                narrow.extend(sums.map(to_byte));
+    /// Resizes rows of pixels of so many channels: `[rows][size]` pixels of four.
+    fn across(&self, rows: &[u8], channels: usize) -> Vec<Pixel> {
+        let taps = Taps::new(self.input, self.windows());
+        let mut narrow = vec![[0; 4]; rows.len() / (self.input * channels) * taps.output()];
+        if channels == 4 {
+            taps::best().across(&taps, rows.as_chunks().0, &mut narrow);
+            return narrow;
+        }
+        // so few rows at a time that they are still in the cache when they are read
+        const ROWS: usize = 2;
+        let seen = self.reach();
+        let mut wide = vec![[0; 4]; ROWS * self.input];
+        for (rows, narrow) in rows.chunks(ROWS * self.input * 3).zip(narrow.chunks_mut(ROWS * taps.output())) {
+            let wide = &mut wide[..rows.len() / 3];
+            for (row, wide) in rows.chunks_exact(self.input * 3).zip(wide.chunks_exact_mut(self.input)) {
+                widen(&row[seen.start * 3..seen.end * 3], &mut wide[seen.clone()]);
             }
+            taps::best().across(&taps, wide, narrow);
         }
         narrow
     }
 
-    /// Resizes columns: `narrow` has rows of `width` RGB pixels, the first of which is row `first` of the picture.
-    fn down(&self, narrow: &[u8], first: usize, width: usize) -> Vec<u8> {
-        let stride = width * 3;
-        let mut result = Vec::with_capacity(self.spans.len() * stride);
-        let mut sums = vec![0i32; stride];
-        for (&(from, count), weights) in self.spans.iter().zip(self.weights.chunks_exact(self.most)) {
-            sums.fill(0);
-            let rows = narrow[(from - first) * stride..].chunks_exact(stride);
-            for (row, &weight) in rows.take(count).zip(weights) {
-                for (sum, &sample) in sums.iter_mut().zip(row) {
-                    *sum += i32::from(sample) * weight;
-                }
-            }
-            result.extend(sums.iter().map(|&sum| to_byte(sum)));
-        }
+    /// Resizes columns: `seen` has rows of `stride` bytes, all that are within [`Self::reach`]. The result has as many rows as there
+    /// are output samples.
+    fn down(&self, seen: &[u8], stride: usize) -> Vec<u8> {
+        let reach = self.reach();
+        let taps = Taps::new(reach.len(), self.windows().map(|(from, weights)| (from - reach.start, weights)));
+        let mut result = vec![0; taps.output() * stride];
+        taps::best().down(&taps, seen, &mut result);
         result
     }
 }
 
-/// Sums `bytes * weights` by channel; both hold whole pixels.
-#[inline]
-fn weighted_pixel(bytes: &[u8], weights: &[i32]) -> [i32; 3] {
-    // Twelve: the least count that is both whole pixels and whole vectors of four.
-    const LANES: usize = 12;
-    let (byte_blocks, byte_rest) = bytes.as_chunks::<LANES>();
-    let (weight_blocks, weight_rest) = weights.as_chunks::<LANES>();
-    let mut lanes = [0i32; LANES];
-    for (b, w) in byte_blocks.iter().zip(weight_blocks) {
-        for i in 0..LANES {
-            lanes[i] += i32::from(b[i]) * w[i];
-        }
+/// Pixels of three bytes to pixels of four, the last of which has no meaning.
+fn widen(rgb: &[u8], wide: &mut [Pixel]) {
+    // Four bytes are read and written at once: the fourth is the next pixel's first. The last pixel has no next one.
+    for (wide, four) in wide.iter_mut().zip(rgb.windows(4).step_by(3)) {
+        wide.copy_from_slice(four);
     }
-    for (i, (&b, &w)) in byte_rest.iter().zip(weight_rest).enumerate() {
-        lanes[i] += i32::from(b) * w;
+    if let (Some(wide), Some(rgb)) = (wide.last_mut(), rgb.last_chunk::<3>()) {
+        wide[..3].copy_from_slice(rgb);
     }
-    std::array::from_fn(|channel| lanes.iter().skip(channel).step_by(3).sum())
-}
-
-/// From units of 2^-22 to a byte: rounded half up, clipped (the cubic overshoots).
-#[inline]
-fn to_byte(sum: i32) -> u8 {
-    ((sum + (1 << (WEIGHT_BITS - 1))) >> WEIGHT_BITS).clamp(0, 255) as u8
 }
 
 /// `n / 2`, halves to the even neighbour, as Python's `round` has it.
@@ -171,6 +166,7 @@ fn cubic(x: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::from_rgba;
     use super::*;
 
     #[test]
@@ -185,11 +181,56 @@ mod tests {
         assert_eq!([0.0, 1.0, -1.0, 2.0, 3.0, 0.5, -1.5].map(cubic), [1.0, 0.0, 0.0, 0.0, 0.0, 0.5625, -0.0625]);
     }
 
+    /// The crop by its formula, in i64, of the whole picture.
+    fn plain(rgb: &[u8], width: usize, height: usize, size: usize) -> Vec<u8> {
+        let short = width.min(height);
+        let (columns, rows) = (Means::of_middle(width, short, size), Means::of_middle(height, short, size));
+        let mean = |samples: &[u8], step: usize, weights: &[i32]| {
+            let terms = samples.iter().step_by(step).zip(weights);
+            let sum: i64 = terms.map(|(&v, &weight)| i64::from(v) * i64::from(weight)).sum();
+            ((sum + (1 << 21)) >> 22).clamp(0, 255) as u8
+        };
+        let across = |rgb: &[u8]| -> Vec<u8> {
+            let pixel =
+                |row: &[u8], first: usize, weights: &[i32]| [0, 1, 2].map(|c| mean(&row[first * 3 + c..], 3, weights));
+            let row = |row| columns.windows().flat_map(move |(first, weights)| pixel(row, first, weights));
+            rgb.chunks(width * 3).flat_map(row).collect()
+        };
+        let down = |rgb: &[u8], stride: usize| -> Vec<u8> {
+            let row = |(first, weights)| (0..stride).map(move |x| mean(&rgb[first * stride + x..], stride, weights));
+            rows.windows().flat_map(row).collect()
+        };
+        if columns_first(width, height, size) { across(&down(rgb, width * 3)) } else { down(&across(rgb), size * 3) }
+    }
+
+    #[test]
+    fn crops_follow_the_formula() {
+        let sides = [1, 2, 3, 5, 7, 8, 9, 13, 16, 17, 40, 67, 120];
+        let mut seed = 1u32;
+        let mut noise = || {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (seed >> 24) as u8
+        };
+        for (width, height) in sides.into_iter().flat_map(|w| sides.map(|h| (w, h))) {
+            let random: Vec<u8> = (0..width * height * 3).map(|_| noise()).collect();
+            // nothing but 0 and 255: sums are largest, and overshoot is clipped
+            let stark: Vec<u8> = random.iter().map(|v| if *v < 128 { 0 } else { 255 }).collect();
+            for (rgb, size) in [(&random, 1), (&random, 5), (&random, 17), (&stark, 17), (&random, 32)] {
+                let (w, h) = (width as u32, height as u32);
+                let expected = plain(rgb, width, height, size);
+                let what = format!("{width} x {height} to {size}");
+                assert!(resize_crop(&Picture::of_rgb(w, h, rgb.clone(), "RGBA"), size) == expected, "{what}, RGB");
+                let rgba: Vec<u8> = rgb.chunks(3).flat_map(|rgb| [rgb[0], rgb[1], rgb[2], noise()]).collect();
+                assert!(resize_crop(&from_rgba(rgba, w, h).expect("pixels"), size) == expected, "{what}, RGBA");
+            }
+        }
+    }
+
     #[test]
     fn one_colour_stays_one_colour() {
         for (width, height) in [(1, 1), (1, 100_000), (100_000, 1), (7, 3), (300, 200)] {
             let rgb = [9, 130, 255].repeat((width * height) as usize);
-            let picture = Picture::new(width, height, rgb, "RGBA");
+            let picture = Picture::of_rgb(width, height, rgb, "RGBA");
             let crop = resize_crop(&picture, 17);
             assert_eq!(crop.len(), 17 * 17 * 3);
             assert!(crop.chunks(3).all(|pixel| pixel == [9, 130, 255]), "{width} x {height}");
