@@ -2,6 +2,7 @@
 //!
 //! The truth itself is held against the formula over row-major matrices.
 
+use oddlens::kernels::quads::Lanes;
 use oddlens::kernels::{Kernels, MAX_K, NR, pairs, quads, shapes};
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
@@ -157,6 +158,31 @@ fn all_kernels_agree_on_the_embedded_models_shapes() {
         let noise = &mut Noise(1000 + seed as u64);
         check_pairs(shape, &random(m * k, 2047, noise), &weights(n * k, 127, noise));
         check_quads(shape, 64, &random(m * k, QUAD_ACTIVATION, noise), &weights(n * k, QUAD_WEIGHT, noise));
+    }
+}
+
+#[test]
+fn lanes_come_to_what_the_formula_says() {
+    let noise = &mut Noise(7);
+    for k in [0, 1, 63, 64, 65, 130, 768] {
+        for channel in [weights(k, 127, noise), vec![127; k], vec![-128; k]] {
+            let expected: Vec<Lanes> = channel
+                .chunks(quads::GROUP)
+                .map(|group| {
+                    let of_lane = |lane, f: fn(i32) -> i32| {
+                        group
+                            .iter()
+                            .enumerate()
+                            .filter(|&(i, _)| quads::lane(i) == lane)
+                            .map(|(_, &w)| f(w.into()))
+                            .sum()
+                    };
+                    let both = |f| [of_lane(0, f), of_lane(1, f)];
+                    Lanes { sums: both(|w| w), squares: both(|w| w * w) }
+                })
+                .collect();
+            assert_eq!(quads::lanes(&channel).collect::<Vec<_>>(), expected, "{k} numbers");
+        }
     }
 }
 

@@ -686,8 +686,8 @@ fn fit(largest: f32, codes: &mut [i8], limit: Option<f32>, mut round: impl FnMut
 
 /// The largest Euclidean norm of a lane of codes.
 fn largest_lane_norm(codes: &[i8]) -> f32 {
-    let squares = codes.chunks(quads::GROUP).flat_map(|group| quads::lanes(group).squares);
-    (squares.max().unwrap_or(0) as f32).sqrt()
+    let largest = quads::lanes(codes).fold(0, |largest, lanes| largest.max(lanes.squares[0]).max(lanes.squares[1]));
+    (largest as f32).sqrt()
 }
 
 /// The magnitude beyond which numbers of this row are outliers: the rule's ratio times the mean magnitude of the others,

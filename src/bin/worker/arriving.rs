@@ -55,13 +55,7 @@ impl Source for Arriving {
             There::Whole(file) => Ok(Cow::Owned(file.read(range)?.into_owned())),
             There::Beginning(file) if range.end <= file.len() => {
                 let mut bytes = room(&range)?;
-                let mut at = 0;
-                while at < bytes.len() {
-                    let portion = file.read(range.start + at as u64, range.end).map_err(|e| unreadable(&range, e))?;
-                    let end = at + portion.length() as usize;
-                    portion.copy_to(&mut bytes[at..end]);
-                    at = end;
-                }
+                file.read(range.start, &mut bytes).map_err(|e| unreadable(&range, e))?;
                 Ok(Cow::Owned(bytes))
             }
             _ => Err(unreadable(&range, "the model's text tower has not come yet")),

@@ -1,5 +1,5 @@
 //! A file of the browser's (picked, dropped, or kept in its own store) as a [`Source`]: ranges of it are read when they are asked for, which only a
-//! worker can do at once (`FileReaderSync`, W3C File API; `FileSystemSyncAccessHandle`, WHATWG File System).
+//! worker can do at once (`FileReaderSync`, W3C File API; or [`Access`]).
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -11,7 +11,9 @@ use oddlens::link::error_text;
 use oddlens::weights::WeightsError;
 use oddlens::weights::source::{Blocks, Source, room, unreadable};
 use wasm_bindgen::JsCast;
-use web_sys::{Blob, File, FileReaderSync, FileSystemReadWriteOptions, FileSystemSyncAccessHandle};
+use web_sys::{Blob, File, FileReaderSync};
+
+use crate::access::Access;
 
 /// A browser's file.
 #[derive(Clone)]
@@ -29,10 +31,9 @@ impl BlobSource {
     ///
     /// # Errors
     /// As [`BlobSource::new`].
-    pub fn with(blob: Blob, access: Option<FileSystemSyncAccessHandle>) -> Result<Self, String> {
+    pub fn with(blob: Blob, access: Option<Access>) -> Result<Self, String> {
         let reader = FileReaderSync::new().map_err(|e| error_text(&e))?;
-        let access = RefCell::new(access.map(Access::new));
-        Ok(Self(Rc::new(Blocks::new(Ranges { blob, reader, access }))))
+        Ok(Self(Rc::new(Blocks::new(Ranges { blob, reader, access: RefCell::new(access) }))))
     }
 }
 
@@ -43,8 +44,8 @@ impl BlobSource {
     }
 
     /// Lets the next readings go through `access`, as in [`BlobSource::with`].
-    pub fn lend(&self, access: FileSystemSyncAccessHandle) {
-        self.0.inner().access.replace(Some(Access::new(access)));
+    pub fn lend(&self, access: Access) {
+        self.0.inner().access.replace(Some(access));
     }
 }
 
@@ -76,8 +77,8 @@ impl Source for Ranges {
 
     fn read(&self, range: Range<u64>) -> Result<Cow<'_, [u8]>, WeightsError> {
         let mut bytes = room(&range)?;
-        if let Some(access) = &mut *self.access.borrow_mut() {
-            access.read(&range, &mut bytes).map_err(|e| unreadable(&range, e))?;
+        if let Some(access) = &*self.access.borrow() {
+            access.read(range.start, &mut bytes).map_err(|e| unreadable(&range, e))?;
             return Ok(Cow::Owned(bytes));
         }
         let blob = self.blob.slice_with_f64_and_f64(range.start as f64, range.end as f64);
@@ -93,39 +94,5 @@ impl Source for Ranges {
 
     fn rest(&self) {
         *self.access.borrow_mut() = None;
-    }
-}
-
-/// An open file of the store, and the memory that is read into: not our own, which threads may share, and into which browsers read nothing then.
-struct Access {
-    handle: FileSystemSyncAccessHandle,
-    portion: Uint8Array,
-}
-
-impl Access {
-    fn new(handle: FileSystemSyncAccessHandle) -> Self {
-        Self { handle, portion: Uint8Array::new_with_length(0) }
-    }
-
-    fn read(&mut self, range: &Range<u64>, bytes: &mut [u8]) -> Result<(), String> {
-        let size = bytes.len() as u32;
-        if self.portion.length() < size {
-            self.portion = Uint8Array::new_with_length(size);
-        }
-        let portion = self.portion.subarray(0, size);
-        let at = FileSystemReadWriteOptions::new();
-        at.set_at(range.start as f64);
-        let n = self.handle.read_with_js_u8_array_and_options(&portion, &at).map_err(|e| error_text(&e))?;
-        if n != f64::from(size) {
-            return Err("the file changed while it was read".into());
-        }
-        portion.copy_to(bytes);
-        Ok(())
-    }
-}
-
-impl Drop for Access {
-    fn drop(&mut self) {
-        self.handle.close();
     }
 }

@@ -19,6 +19,7 @@ use web_sys::{
     RequestInit, Response, WorkerGlobalScope,
 };
 
+use crate::access::PORTION;
 use crate::arriving::Arriving;
 use crate::fetch::{self, PROGRESS_MILLIS, Watch};
 use crate::store::{self, Begun, Partial};
@@ -91,16 +92,14 @@ impl Sink {
     /// Appends; where the store is full, all goes into memory.
     fn append(&mut self, chunk: &Uint8Array, expected: Option<u64>) -> Result<(), String> {
         if let Sink::Store(partial) = self {
-            let Err(full) = partial.append(chunk) else { return Ok(()) };
+            let Err(full) = partial.append_from(chunk) else { return Ok(()) };
             let mut bytes = Vec::new();
             let size = usize::try_from(expected.unwrap_or_default().max(partial.len()));
             size.ok()
                 .and_then(|size| bytes.try_reserve_exact(size).ok())
                 .ok_or_else(|| format!("it fits neither into this browser's store ({full}) nor into memory"))?;
-            while (bytes.len() as u64) < partial.len() {
-                let portion = partial.read(bytes.len() as u64, u64::MAX)?;
-                push(&mut bytes, &portion)?;
-            }
+            bytes.resize(partial.len() as usize, 0);
+            partial.read(0, &mut bytes)?;
             let _ = partial.clear();
             *self = Sink::Memory(bytes);
         }
@@ -305,11 +304,12 @@ impl Download<'_> {
     async fn hash_again(&mut self) -> Result<(), Trouble> {
         let Sink::Store(partial) = &self.sink else { return Ok(()) };
         let partial = partial.clone();
-        let mut at = 0;
+        let (mut at, mut portion) = (0, vec![0; PORTION]);
         while at < partial.len() {
-            let portion = partial.read(at, u64::MAX).map_err(Trouble::Useless)?;
-            at += u64::from(portion.length());
-            self.digest(&portion.to_vec())?;
+            let portion = &mut portion[..(partial.len() - at).min(PORTION as u64) as usize];
+            partial.read(at, portion).map_err(Trouble::Useless)?;
+            at += portion.len() as u64;
+            self.digest(portion)?;
             // the same number again and again: what was there already says nothing about the network
             (self.progress)(partial.len(), total(&self.entry));
             turn().await;

@@ -3,6 +3,8 @@
 //! the page.
 
 #[cfg(target_arch = "wasm32")]
+mod access;
+#[cfg(target_arch = "wasm32")]
 mod arriving;
 #[cfg(target_arch = "wasm32")]
 mod blob;

@@ -89,7 +89,7 @@ pub async fn make(
 ) -> Result<OwnFile, String> {
     let why = match store::Incoming::begin().await {
         Err(why) => why,
-        Ok(mut incoming) => {
+        Ok(incoming) => {
             let written = write(checkpoint, sidecars, &mut |piece| incoming.write(piece), progress).await;
             match written {
                 Ok((bytes, sha256)) => {

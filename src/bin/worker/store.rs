@@ -15,9 +15,10 @@ use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{
     File, FileSystemDirectoryHandle, FileSystemFileHandle, FileSystemGetDirectoryOptions, FileSystemGetFileOptions,
-    FileSystemReadWriteOptions, FileSystemSyncAccessHandle, WorkerGlobalScope,
+    WorkerGlobalScope,
 };
 
+use crate::access::Access;
 use crate::blob::BlobSource;
 use crate::lock;
 
@@ -28,8 +29,6 @@ const LIST: &str = "models.json";
 const BEGUN: &str = "downloads.json";
 /// Who changes a list holds this lock: it is read and written by one tab at a time.
 const LOCK: &str = "oddlens-store";
-/// Bytes read or written in one go.
-const PORTION: usize = 8 << 20;
 
 async fn promise(promise: js_sys::Promise) -> Result<JsValue, String> {
     JsFuture::from(promise).await.map_err(|e| error_text(&e))
@@ -60,16 +59,13 @@ async fn handle(folder: &FileSystemDirectoryHandle, name: &str, create: bool) ->
 async fn write(name: &str, bytes: &[u8]) -> Result<(), String> {
     let partial = Partial::open(name).await?;
     partial.clear()?;
-    for portion in bytes.chunks(PORTION) {
-        // a copy: browsers write nothing from memory that threads share
-        partial.append(&Uint8Array::from(portion))?;
-    }
+    partial.append(bytes)?;
     partial.flush()
 }
 
 /// A file in the store that grows; nobody else can open it meanwhile.
 pub struct Partial {
-    access: FileSystemSyncAccessHandle,
+    access: Access,
     len: Cell<u64>,
 }
 
@@ -81,10 +77,9 @@ impl Partial {
     pub async fn open(name: &str) -> Result<Self, String> {
         let folder = folder().await?;
         let file = handle(&folder, name, true).await?;
-        let access: FileSystemSyncAccessHandle = promise(file.create_sync_access_handle()).await?.unchecked_into();
-        let partial = Self { access, len: Cell::new(0) };
-        partial.len.set(partial.access.get_size().map_err(|e| error_text(&e))? as u64);
-        Ok(partial)
+        let access = Access::new(promise(file.create_sync_access_handle()).await?.unchecked_into());
+        let len = Cell::new(access.size()?);
+        Ok(Self { access, len })
     }
 
     pub fn len(&self) -> u64 {
@@ -93,34 +88,34 @@ impl Partial {
 
     /// # Errors
     /// When the store is full; nothing of `bytes` counts then.
-    pub fn append(&self, bytes: &Uint8Array) -> Result<(), String> {
-        let at = FileSystemReadWriteOptions::new();
-        at.set_at(self.len() as f64);
-        let n = self.access.write_with_js_u8_array_and_options(bytes, &at).map_err(|e| error_text(&e))?;
-        if n != f64::from(bytes.length()) {
-            return Err(format!("only {n} of {} bytes could be written", bytes.length()));
-        }
+    pub fn append(&self, bytes: &[u8]) -> Result<(), String> {
+        self.access.write(self.len(), bytes)?;
+        self.len.set(self.len() + bytes.len() as u64);
+        Ok(())
+    }
+
+    /// [`Partial::append`] of what lies in the browser's memory already.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn append_from(&self, bytes: &Uint8Array) -> Result<(), String> {
+        self.access.write_from(self.len(), bytes)?;
         self.len.set(self.len() + u64::from(bytes.length()));
         Ok(())
     }
 
-    /// Up to 8 MB from `start` on, and nothing from `end` on.
+    /// Fills `bytes` with what begins at `start`.
     ///
     /// # Errors
-    /// When the browser cannot read its own file.
-    pub fn read(&self, start: u64, end: u64) -> Result<Uint8Array, String> {
-        let bytes = end.min(self.len()).saturating_sub(start).min(PORTION as u64);
-        let portion = Uint8Array::new_with_length(bytes as u32);
-        let at = FileSystemReadWriteOptions::new();
-        at.set_at(start as f64);
-        let n = self.access.read_with_js_u8_array_and_options(&portion, &at).map_err(|e| error_text(&e))?;
-        if n == f64::from(portion.length()) { Ok(portion) } else { Err("what was kept cannot be read".into()) }
+    /// When the browser cannot read its own file, or not as much has come.
+    pub fn read(&self, start: u64, bytes: &mut [u8]) -> Result<(), String> {
+        self.access.read(start, bytes)
     }
 
     /// # Errors
     /// When the browser refuses.
     pub fn clear(&self) -> Result<(), String> {
-        self.access.truncate_with_u32(0).map_err(|e| error_text(&e))?;
+        self.access.clear()?;
         self.len.set(0);
         Ok(())
     }
@@ -128,13 +123,7 @@ impl Partial {
     /// # Errors
     /// When the browser refuses.
     pub fn flush(&self) -> Result<(), String> {
-        self.access.flush().map_err(|e| error_text(&e))
-    }
-}
-
-impl Drop for Partial {
-    fn drop(&mut self) {
-        self.access.close();
+        self.access.flush()
     }
 }
 
@@ -147,9 +136,6 @@ const YOUNG_MILLIS: f64 = 3_600_000.0;
 pub struct Incoming {
     name: String,
     file: Partial,
-    /// What is written goes through here: browsers write nothing from memory that threads share, and a copy for each piece would wait
-    /// for the browser's collector.
-    portion: Uint8Array,
 }
 
 impl Incoming {
@@ -160,7 +146,7 @@ impl Incoming {
     pub async fn begin() -> Result<Self, String> {
         let name = format!("{INCOMING}{}-{}.gguf", js_sys::Date::now(), (js_sys::Math::random() * 1e9) as u32);
         let file = Partial::open(&name).await?;
-        Ok(Self { name, file, portion: Uint8Array::new_with_length(0) })
+        Ok(Self { name, file })
     }
 
     /// Its name in the store.
@@ -172,16 +158,8 @@ impl Incoming {
     ///
     /// # Errors
     /// When there is no room.
-    pub fn write(&mut self, bytes: &[u8]) -> Result<(), String> {
-        for bytes in bytes.chunks(PORTION) {
-            if (self.portion.length() as usize) < bytes.len() {
-                self.portion = Uint8Array::new_with_length(bytes.len() as u32);
-            }
-            let portion = self.portion.subarray(0, bytes.len() as u32);
-            portion.copy_from(bytes);
-            self.file.append(&portion)?;
-        }
-        Ok(())
+    pub fn write(&self, bytes: &[u8]) -> Result<(), String> {
+        self.file.append(bytes)
     }
 
     /// Ends it, to be read and, with [`keep`], to be kept.
@@ -189,7 +167,7 @@ impl Incoming {
     /// # Errors
     /// When it cannot be ended; nothing is left of it then.
     pub async fn whole(self) -> Result<BlobSource, String> {
-        let Self { name, file: written, .. } = self;
+        let Self { name, file: written } = self;
         let flushed = written.flush();
         drop(written);
         let whole = match flushed {
@@ -365,14 +343,14 @@ pub async fn source(name: &str) -> Result<BlobSource, String> {
 }
 
 /// A file of the store opened for reading: by several tabs at once, where the browser has such a mode.
-pub async fn reading(name: &str) -> Result<FileSystemSyncAccessHandle, String> {
+pub async fn reading(name: &str) -> Result<Access, String> {
     let handle = handle(&folder().await?, name, false).await?;
     let (function, options) = ("createSyncAccessHandle".into(), js_sys::Object::new());
     let open = js_sys::Reflect::get(&handle, &function).map_err(|e| error_text(&e))?;
     js_sys::Reflect::set(&options, &"mode".into(), &"read-only".into()).map_err(|e| error_text(&e))?;
     let open: js_sys::Function = open.dyn_into().map_err(|_| "this browser opens no files for workers".to_owned())?;
     let opened = open.call1(&handle, &options).map_err(|e| error_text(&e))?;
-    Ok(promise(opened.unchecked_into()).await?.unchecked_into())
+    Ok(Access::new(promise(opened.unchecked_into()).await?.unchecked_into()))
 }
 
 /// Puts a model whose file is written into the list of those that are kept.

@@ -197,11 +197,12 @@ pub fn pack_weights(w: &[i8], n: usize, k: usize, out: &mut [i8]) {
     assert_eq!(out.len(), weights_len(n, k), "packed weights fill whole panels");
     out.fill(0);
     for (c, row) in w.chunks_exact(k.max(1)).enumerate() {
-        let panel = out[c / NR * NR * padded_k(k)..][..NR * padded_k(k)].as_chunks_mut::<2>().0;
-        let panel = panel.iter_mut().skip(c % NR).step_by(NR);
+        let panel = out[c / NR * NR * padded_k(k)..][..NR * padded_k(k)].as_chunks_mut::<2>().0.as_chunks_mut::<NR>().0;
         let (pairs, rest) = row.as_chunks::<2>();
-        let last = [rest.first().copied().unwrap_or(0), 0];
-        panel.zip(pairs.iter().chain([&last])).for_each(|(step, pair)| *step = *pair);
+        panel.iter_mut().zip(pairs).for_each(|(step, pair)| step[c % NR] = *pair);
+        if let [last] = rest {
+            panel[pairs.len()][c % NR][0] = *last;
+        }
     }
 }
 

@@ -18,6 +18,8 @@
 #[cfg(target_arch = "aarch64")]
 pub mod arm;
 pub mod scalar;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+mod wasm128;
 #[cfg(all(target_arch = "wasm32", feature = "relaxed-simd"))]
 pub mod wasm_relaxed;
 #[cfg(target_arch = "x86_64")]
@@ -52,21 +54,37 @@ pub struct Lanes {
     pub squares: [i32; 2],
 }
 
-/// The lanes of a group, or of what there is of the last one.
-pub fn lanes(group: &[i8]) -> Lanes {
-    let mut whole = [0; GROUP];
-    whole[..group.len()].copy_from_slice(group);
-    // by pairs, of which every other belongs to the same lane
-    let (mut sums, mut squares) = ([0i32; 8], [0i32; 8]);
-    for numbers in whole.as_chunks::<16>().0 {
-        for (i, pair) in numbers.as_chunks::<2>().0.iter().enumerate() {
-            let [a, b] = pair.map(i32::from);
-            sums[i] += a + b;
-            squares[i] += a * a + b * b;
-        }
+impl Lanes {
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    fn of(group: &[i8; GROUP]) -> Self {
+        wasm128::lanes(group)
     }
-    let of_lane = |pairs: [i32; 8], lane: usize| pairs.iter().skip(lane).step_by(2).sum();
-    Lanes { sums: [of_lane(sums, 0), of_lane(sums, 1)], squares: [of_lane(squares, 0), of_lane(squares, 1)] }
+
+    #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+    fn of(group: &[i8; GROUP]) -> Self {
+        // by pairs, of which every other belongs to the same lane
+        let (mut sums, mut squares) = ([0i32; 8], [0i32; 8]);
+        for numbers in group.as_chunks::<16>().0 {
+            for (i, pair) in numbers.as_chunks::<2>().0.iter().enumerate() {
+                let [a, b] = pair.map(i32::from);
+                sums[i] += a + b;
+                squares[i] += a * a + b * b;
+            }
+        }
+        let of_lane = |pairs: [i32; 8], lane: usize| pairs.iter().skip(lane).step_by(2).sum();
+        Self { sums: [of_lane(sums, 0), of_lane(sums, 1)], squares: [of_lane(squares, 0), of_lane(squares, 1)] }
+    }
+}
+
+/// The lanes of each group of a channel; what the last group lacks counts as zeros.
+pub fn lanes(channel: &[i8]) -> impl Iterator<Item = Lanes> {
+    let (groups, rest) = channel.as_chunks::<GROUP>();
+    let last = (!rest.is_empty()).then(|| {
+        let mut last = [0; GROUP];
+        last[..rest.len()].copy_from_slice(rest);
+        Lanes::of(&last)
+    });
+    groups.iter().map(Lanes::of).chain(last)
 }
 
 /// One panel as a kernel gets it. Those that sum in i16 need the starts, others the offsets.
@@ -192,14 +210,13 @@ impl Weights {
         let mut offsets = vec![0; padded_n(n)];
         for (c, row) in w.chunks_exact(k.max(1)).enumerate() {
             let (p, channel) = (c / NR, c % NR);
-            let panel = steps[p * NR * padded..][..NR * padded].as_chunks_mut::<QUAD>().0;
-            let panel = panel.iter_mut().skip(channel).step_by(NR);
+            let panel = steps[p * NR * padded..][..NR * padded].as_chunks_mut::<QUAD>().0.as_chunks_mut::<NR>().0;
             let (quads, rest) = row.as_chunks::<QUAD>();
-            let mut last = [0; QUAD];
-            last[..rest.len()].copy_from_slice(rest);
-            panel.zip(quads.iter().chain([&last])).for_each(|(step, quad)| *step = *quad);
-            for (g, group) in row.chunks(GROUP).enumerate() {
-                let Lanes { sums, squares } = lanes(group);
+            panel.iter_mut().zip(quads).for_each(|(step, quad)| step[channel] = *quad);
+            if !rest.is_empty() {
+                panel[quads.len()][channel][..rest.len()].copy_from_slice(rest);
+            }
+            for (g, Lanes { sums, squares }) in lanes(row).enumerate() {
                 for lane in 0..2 {
                     assert!(squares[lane] as f32 <= WEIGHT_NORM * WEIGHT_NORM, "a lane of channel {c} is too large");
                     let start = -i32::from(centre) * sums[lane];
