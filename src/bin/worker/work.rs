@@ -957,8 +957,10 @@ impl Worker {
 /// The pictures by which a model proves that it is one; none where they cannot be had, as without a network on a first visit.
 async fn samples() -> Vec<Vec<u8>> {
     let scope = js_sys::global().unchecked_into::<WorkerGlobalScope>();
-    // by the same mark as the page asks for them: so they are there without a network, too
-    let version = scope.location().search();
+    // by the same mark as the page asks for them, without what else its address may ask: so they are there without a network, too
+    let search = scope.location().search();
+    let version = search.trim_start_matches('?').split('&').find(|pair| pair.starts_with("v="));
+    let version = version.map(|mark| format!("?{mark}")).unwrap_or_default();
     let mut samples = Vec::new();
     for (_, file) in SAMPLES {
         match fetch::small_file(&format!("samples/{file}{version}")).await {

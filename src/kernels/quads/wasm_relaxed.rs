@@ -15,47 +15,66 @@ pub const INTO_I16: Kernel = Kernel {
     name: "relaxed-u7i8-i16",
     run: into_i16,
     run_two: None,
-    peak: Some(Peak { run: |rounds, seed| peak_into_i16(rounds, seed), macs: 4 * NR * QUAD }),
+    peak: Some(Peak { run: |rounds, seed| peak_into_i16(rounds, seed), macs: PEAK_ROWS_INTO_I16 * NR * QUAD }),
 };
 /// `relaxed-u7i8-i32`.
 pub const INTO_I32: Kernel = Kernel {
     name: "relaxed-u7i8-i32",
     run: into_i32,
     run_two: None,
-    peak: Some(Peak { run: |rounds, seed| peak_into_i32(rounds, seed), macs: MR * NR * QUAD }),
+    peak: Some(Peak { run: |rounds, seed| peak_into_i32(rounds, seed), macs: PEAK_ROWS_INTO_I32 * NR * QUAD }),
 };
 
+/// Rows of a step in the loops of nothing but products, as registers allow: sums, weights and rows must stay there. Sums of the second wait
+/// for their own additions, so there are more of them, and one row serves them all.
+const PEAK_ROWS_INTO_I16: usize = 4;
+const PEAK_ROWS_INTO_I32: usize = 6;
+
+/// The dot products and additions of a step, on registers.
 #[target_feature(enable = "relaxed-simd")]
 fn peak_into_i16(rounds: usize, seed: i32) -> i32 {
-    // one row fewer than in a tile, so that everything stays in registers
-    peak::<4, 4>(rounds, seed, |w, a, acc| i16x8_add(acc, i16x8_relaxed_dot_i8x16_i7x16(w, a)))
-}
-
-#[target_feature(enable = "relaxed-simd")]
-fn peak_into_i32(rounds: usize, seed: i32) -> i32 {
-    // sums wait for their own additions: as many as a tile has, which leaves two registers for rows
-    peak::<MR, 2>(rounds, seed, |w, a, acc| i32x4_relaxed_dot_i8x16_i7x16_add(w, a, acc))
-}
-
-/// The dot products and additions of a step with `R` rows, on registers, `A` of them for the rows.
-#[inline(always)]
-fn peak<const R: usize, const A: usize>(rounds: usize, seed: i32, add_dot: impl Fn(v128, v128, v128) -> v128) -> i32 {
-    let mut weights = [i32x4_splat(seed), i32x4_splat(3 * seed)];
-    let rows: [v128; A] =
-        std::array::from_fn(|i| v128_and(i32x4_splat(seed.wrapping_mul(7 + i as i32)), i8x16_splat(127)));
+    let mut weights = peak_weights(seed);
+    let rows: [v128; PEAK_ROWS_INTO_I16] = std::array::from_fn(|i| peak_row(seed, i));
     let step = i32x4_splat(11 * seed);
-    // sums that begin alike and grow alike would be one
-    let mut acc: [[v128; 2]; R] = std::array::from_fn(|i| [i32x4_splat(seed.wrapping_mul(i as i32)); 2]);
+    let mut acc = [weights; PEAK_ROWS_INTO_I16];
     for _ in 0..rounds {
-        for (i, acc) in acc.iter_mut().enumerate() {
+        for (acc, &row) in acc.iter_mut().zip(&rows) {
             for (acc, &weights) in acc.iter_mut().zip(&weights) {
-                *acc = add_dot(weights, rows[i % A], *acc);
+                *acc = i16x8_add(*acc, i16x8_relaxed_dot_i8x16_i7x16(weights, row));
             }
         }
         // else the products would be the same in each round
         weights = weights.map(|w| i8x16_add(w, step));
     }
-    i32x4_extract_lane::<0>(acc.as_flattened().iter().fold(step, |all, &v| v128_xor(all, v)))
+    peak_result(&acc)
+}
+
+/// The same.
+#[target_feature(enable = "relaxed-simd")]
+fn peak_into_i32(rounds: usize, seed: i32) -> i32 {
+    let (weights, row) = (peak_weights(seed), peak_row(seed, 0));
+    // sums that begin alike would be one
+    let mut acc: [[v128; 2]; PEAK_ROWS_INTO_I32] = std::array::from_fn(|i| [peak_row(seed, i); 2]);
+    for _ in 0..rounds {
+        for acc in &mut acc {
+            for (acc, &weights) in acc.iter_mut().zip(&weights) {
+                *acc = i32x4_relaxed_dot_i8x16_i7x16_add(weights, row, *acc);
+            }
+        }
+    }
+    peak_result(&acc)
+}
+
+fn peak_weights(seed: i32) -> [v128; 2] {
+    [i32x4_splat(seed), i32x4_splat(3 * seed)]
+}
+
+fn peak_row(seed: i32, i: usize) -> v128 {
+    v128_and(i32x4_splat(seed.wrapping_mul(7 + i as i32)), i8x16_splat(127))
+}
+
+fn peak_result(acc: &[[v128; 2]]) -> i32 {
+    i32x4_extract_lane::<0>(acc.as_flattened().iter().fold(i32x4_splat(0), |all, &v| v128_xor(all, v)))
 }
 
 /// Steps of the inner loop that are written out.
