@@ -15,66 +15,51 @@ pub const INTO_I16: Kernel = Kernel {
     name: "relaxed-u7i8-i16",
     run: into_i16,
     run_two: None,
-    peak: Some(Peak { run: |rounds, seed| peak_into_i16(rounds, seed), macs: PEAK_ROWS_INTO_I16 * NR * QUAD }),
+    peak: Some(Peak { run: |rounds, seed| peak_into_i16(rounds, seed), macs: PEAK_SUMS * 4 * QUAD }),
 };
 /// `relaxed-u7i8-i32`.
 pub const INTO_I32: Kernel = Kernel {
     name: "relaxed-u7i8-i32",
     run: into_i32,
     run_two: None,
-    peak: Some(Peak { run: |rounds, seed| peak_into_i32(rounds, seed), macs: PEAK_ROWS_INTO_I32 * NR * QUAD }),
+    peak: Some(Peak { run: |rounds, seed| peak_into_i32(rounds, seed), macs: PEAK_SUMS * 4 * QUAD }),
 };
 
-/// Rows of a step in the loops of nothing but products, as registers allow: sums, weights and rows must stay there. Sums of the second wait
-/// for their own additions, so there are more of them, and one row serves them all.
-const PEAK_ROWS_INTO_I16: usize = 4;
-const PEAK_ROWS_INTO_I32: usize = 6;
+/// Sums in the loops of nothing but products: enough that none waits for its own additions, and few enough for registers.
+const PEAK_SUMS: usize = 12;
 
-/// The dot products and additions of a step, on registers.
+/// Dot products and additions, on registers. Sums are multiplied themselves: what stays the same would be multiplied once.
 #[target_feature(enable = "relaxed-simd")]
 fn peak_into_i16(rounds: usize, seed: i32) -> i32 {
-    let mut weights = peak_weights(seed);
-    let rows: [v128; PEAK_ROWS_INTO_I16] = std::array::from_fn(|i| peak_row(seed, i));
-    let step = i32x4_splat(11 * seed);
-    let mut acc = [weights; PEAK_ROWS_INTO_I16];
+    let weights = i32x4_splat(seed);
+    let mut sums = peak_sums(seed);
     for _ in 0..rounds {
-        for (acc, &row) in acc.iter_mut().zip(&rows) {
-            for (acc, &weights) in acc.iter_mut().zip(&weights) {
-                *acc = i16x8_add(*acc, i16x8_relaxed_dot_i8x16_i7x16(weights, row));
-            }
+        for sum in &mut sums {
+            *sum = i16x8_add(*sum, i16x8_relaxed_dot_i8x16_i7x16(weights, *sum));
         }
-        // else the products would be the same in each round
-        weights = weights.map(|w| i8x16_add(w, step));
     }
-    peak_result(&acc)
+    peak_result(&sums)
 }
 
-/// The same.
+/// The same, where one instruction does both.
 #[target_feature(enable = "relaxed-simd")]
 fn peak_into_i32(rounds: usize, seed: i32) -> i32 {
-    let (weights, row) = (peak_weights(seed), peak_row(seed, 0));
-    // sums that begin alike would be one
-    let mut acc: [[v128; 2]; PEAK_ROWS_INTO_I32] = std::array::from_fn(|i| [peak_row(seed, i); 2]);
+    let (weights, row) = (i32x4_splat(seed), i8x16_splat(3));
+    let mut sums = peak_sums(seed);
     for _ in 0..rounds {
-        for acc in &mut acc {
-            for (acc, &weights) in acc.iter_mut().zip(&weights) {
-                *acc = i32x4_relaxed_dot_i8x16_i7x16_add(weights, row, *acc);
-            }
+        for sum in &mut sums {
+            *sum = i32x4_relaxed_dot_i8x16_i7x16_add(weights, row, *sum);
         }
     }
-    peak_result(&acc)
+    peak_result(&sums)
 }
 
-fn peak_weights(seed: i32) -> [v128; 2] {
-    [i32x4_splat(seed), i32x4_splat(3 * seed)]
+fn peak_sums(seed: i32) -> [v128; PEAK_SUMS] {
+    std::array::from_fn(|i| i32x4_splat(seed.wrapping_mul(7 + i as i32)))
 }
 
-fn peak_row(seed: i32, i: usize) -> v128 {
-    v128_and(i32x4_splat(seed.wrapping_mul(7 + i as i32)), i8x16_splat(127))
-}
-
-fn peak_result(acc: &[[v128; 2]]) -> i32 {
-    i32x4_extract_lane::<0>(acc.as_flattened().iter().fold(i32x4_splat(0), |all, &v| v128_xor(all, v)))
+fn peak_result(sums: &[v128]) -> i32 {
+    i32x4_extract_lane::<0>(sums.iter().fold(i32x4_splat(0), |all, &v| v128_xor(all, v)))
 }
 
 /// Steps of the inner loop that are written out.
