@@ -6,7 +6,7 @@ use crate::kernels::{Kernels, quads};
 /// Rounds over all candidates; in each, each has some turns. Engines run new code in a slow form first and compile it well in the
 /// background: with V8 that takes some tens of milliseconds, and what is measured before it means nothing.
 const ROUNDS: usize = 60;
-const TURNS: usize = 12;
+const TURNS: usize = 5;
 
 /// The kernels that multiply a small layer of 7-bit activations soonest. Takes about 60 milliseconds where there is a choice, and
 /// none where there is not. `clock` tells milliseconds.
@@ -16,7 +16,8 @@ pub fn fastest(clock: fn() -> f64) -> Kernels {
     let candidates: Vec<Kernels> =
         [None].into_iter().chain(quick.map(Some)).map(|quads| Kernels { pairs, quads }).collect();
     let [first, _, ..] = candidates[..] else { return Kernels::best() };
-    let (m, k, n) = (20, 768, 64);
+    // as many rows as a picture has in ViT-B/32: some kernels take more of them at a time than others
+    let (m, k, n) = (50, 768, 64);
     let noise = |count: usize| (0..count).map(|i| (i as f32 * 0.618).fract() - 0.5).collect::<Vec<f32>>();
     let (weights, x) = (noise(n * k), noise(m * k));
     let layer = |kernels: &Kernels| QMatrix::new(&weights, None, (n, k), Precision::Bits7, Exact::default(), kernels);
