@@ -100,6 +100,7 @@ class Recipe:
     crop: float = 0.65
     late_crop: float = 0.8
     coarse: float = 0.3
+    jpeg: float = 0.0  # share of the coarse ones that are compressed while they are small
     bfloat16: bool = True
 
     @staticmethod
@@ -419,9 +420,41 @@ class Pictures:
         return self.source(resolution)[chosen], self.labels[chosen]
 
 
-def augment(pictures, resolution, generator, least_crop, coarse):
-    """Random crop, flip, contrast, colour and brightness; the first `coarse` share goes through half the resolution.
-    uint8 [n, 3, s, s] -> normalised float32 [n, 3, r, r]."""
+# JPEG's tables for brightness and colour (ITU-T T.81, annex K), and its colours
+QUANTIZATION = (
+    (16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55, 14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29, 51, 87, 80, 62,
+     18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92, 49, 64, 78, 87, 103, 121, 120, 101, 72, 92, 95, 98, 112, 100, 103, 99),
+    (17, 18, 24, 47, 99, 99, 99, 99, 18, 21, 26, 66, 99, 99, 99, 99, 24, 26, 56, 99, 99, 99, 99, 99, 47, 66, 99, 99, 99, 99, 99, 99)
+    + 32 * (99,),
+)
+YCBCR = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
+
+
+def jpeg(x, quality):
+    """What JPEG with colour at half the resolution leaves of float32 [n, 3, h, w] in 0 to 255, h and w even; quality [n]."""
+    colours = torch.tensor(YCBCR, device=x.device)
+    i = torch.arange(8.0, device=x.device)
+    cosines = torch.cos((2 * i + 1) * i[:, None] * torch.pi / 16) * torch.where(i == 0, 0.125, 0.25).sqrt()[:, None]
+    share = torch.where(quality < 50, 50 / quality, 2 - quality / 50)
+
+    def rounded(plane, table):
+        height, width = plane.shape[-2:]
+        plane = F.pad(plane, (0, -width % 8, 0, -height % 8), mode="replicate")
+        n, c, h, w = plane.shape
+        blocks = plane.reshape(n, c, h // 8, 8, w // 8, 8).transpose(3, 4)
+        step = (torch.tensor(table, device=x.device).reshape(8, 8) * share[:, None, None]).round().clamp(1, 255)[:, None, None, None]
+        blocks = cosines.T @ ((cosines @ blocks @ cosines.T / step).round() * step) @ cosines
+        return blocks.transpose(3, 4).reshape(n, c, h, w)[..., :height, :width]
+
+    planes = torch.einsum("kc,nchw->nkhw", colours, x)
+    colour = rounded(F.avg_pool2d(planes[:, 1:], 2), QUANTIZATION[1])
+    planes = torch.cat([rounded(planes[:, :1] - 128, QUANTIZATION[0]) + 128, F.interpolate(colour, scale_factor=2.0)], 1)
+    return torch.einsum("ck,nkhw->nchw", torch.linalg.inv(colours), planes).clamp(0, 255)
+
+
+def augment(pictures, resolution, generator, least_crop, coarse, compressed=0.0):
+    """Random crop, flip, contrast, colour and brightness; the first `coarse` share goes through half the resolution, and the first
+    `compressed` share of these through JPEG there. uint8 [n, 3, s, s] -> normalised float32 [n, 3, r, r]."""
     n, device = len(pictures), pictures.device
 
     def draw(low, high, *shape):
@@ -439,6 +472,9 @@ def augment(pictures, resolution, generator, least_crop, coarse):
     k = int(n * coarse)
     if k:
         half = F.interpolate(x[:k], scale_factor=0.5, mode="bilinear", antialias=True)
+        few = int(k * compressed)
+        if few:
+            half[:few] = jpeg(half[:few], torch.rand(few, generator=generator, device=device) * 65 + 30)
         x[:k] = F.interpolate(half, (resolution, resolution), mode="bicubic").clamp(0, 255)
     contrast, colour, brightness = draw(0.75, 1.25, 1, 1, 1), draw(0.92, 1.08, 3, 1, 1), draw(-25, 25, 1, 1, 1)
     mean = x.mean((1, 2, 3), keepdim=True)
@@ -501,7 +537,7 @@ def train_images(run, stage, model, targets, pictures):
         batch, labels = pictures.batch(min(recipe.batch, len(pictures.labels)), resolution, generator)
         late = align or progress > 0.85
         coarse = recipe.coarse if resolution >= 48 else 0.0  # half of 32 pixels would show nothing
-        x = augment(batch, resolution, generator, recipe.late_crop if late else recipe.crop, coarse)
+        x = augment(batch, resolution, generator, recipe.late_crop if late else recipe.crop, coarse, recipe.jpeg)
         with run.autocast():
             z = model.image(x)
         scale = 100.0 if align else 100.0 * min(1.0, recipe.first_scale + (1 - recipe.first_scale) * progress / 0.25)
