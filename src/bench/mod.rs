@@ -244,13 +244,12 @@ fn measure_products(report: &mut Report, spec: Spec, kernels: &Kernels, fast: bo
         Model::Embedded => shapes::EMBEDDED,
     };
     let precision = if fast { Precision::Bits7 } else { Precision::Bits12 };
-    let gmacs = |(m, k, n): (usize, usize, usize), ms: f64| (m * k * n) as f64 / ms / 1e6;
     for shape in shapes {
         let (m, k, n) = shape;
         let (layer, x) = layer(shape, precision, kernels);
         let (mut scratch, mut y) = (Scratch::default(), vec![0.0; m * n]);
         let ms = time(spec.runs, clock, &mut || layer.apply(kernels, &x, m, &mut scratch, &mut y)).median;
-        report.shapes.push(Shape { m, k, n, gmacs: gmacs(shape, ms) });
+        report.shapes.push(Shape { m, k, n, gmacs: gmacs(m * k * n, ms) });
     }
     if let Some((gmacs, peak)) = bare_product(kernels, fast, clock) {
         (report.peak_gmacs, report.peak_share) = (Some(peak), Some(gmacs / peak));
@@ -286,8 +285,12 @@ fn bare_product(kernels: &Kernels, fast: bool, clock: fn() -> f64) -> Option<(f6
         }
     };
     let peak_ms = time(RUNS, clock, &mut || _ = std::hint::black_box(peak.run(ROUNDS))).least;
-    let rate = |products: usize, ms: f64| products as f64 / ms / 1e6;
-    Some((rate(m * k * n, ms), rate(ROUNDS * peak.macs(), peak_ms)))
+    Some((gmacs(m * k * n, ms), gmacs(ROUNDS * peak.macs(), peak_ms)))
+}
+
+/// Billions a second.
+fn gmacs(products: usize, ms: f64) -> f64 {
+    products as f64 / ms / 1e6
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@
 //!
 //! [`crew`] shares work between threads, where there are some.
 //!
-//! It knows nothing of candle, of allocation (all memory comes from the caller) and of errors: lengths are promises of
+//! It knows nothing of candle and of errors, and allocates only what is made once (packed weights, [`taps::Taps`]): lengths are promises of
 //! our own code and are asserted once, where a kernel is called.
 #![allow(unsafe_code)]
 

@@ -75,12 +75,8 @@ struct Hand {
     watch: Option<Timeout>,
 }
 
-/// How many workers may work with a model that takes so many bytes, this one among them, where others hold but its image tower. One where
-/// its threads do.
+/// How many workers may work with a model that takes so many bytes, this one among them, where others hold but its image tower.
 fn most_workers(memory_bytes: u64, image_tower_bytes: u64) -> usize {
-    if threads::are_worth_it(memory_bytes) {
-        return 1;
-    }
     let device = device_gib().map(|gib| (gib * f64::from(1 << 30)) as u64);
     workers_for(cores(), device, memory_bytes, image_tower_bytes)
 }
@@ -93,7 +89,7 @@ fn cores() -> usize {
 /// A model's bytes as a file of the browser's, one for all hands; none where there cannot be hands with such a model.
 pub fn file_of(model: &dyn Source) -> Option<File> {
     // in 8 bits a model takes as much as its file, and the browser keeps that, too; a tower takes most of it at worst
-    if most_workers(2 * model.size(), model.size()) == 1 {
+    if threads::are_worth_it(model.size()) || most_workers(2 * model.size(), model.size()) == 1 {
         return None;
     }
     let pieces = Array::new();
@@ -216,6 +212,9 @@ impl Hands {
     fn most(&self) -> usize {
         let model = self.model.borrow();
         let Some(model) = model.as_ref().filter(|_| self.deaths.get() < MAX_DEATHS) else { return 0 };
+        if threads::are_worth_it(model.memory_bytes) {
+            return 0;
+        }
         // a file that is not in the store is in memory
         let kept = if model.stored.is_some() { 0 } else { model.file.size() as u64 };
         most_workers(model.memory_bytes + kept, model.image_tower_bytes) - 1

@@ -296,7 +296,6 @@ impl<'a> Activations<'a> {
     }
 
     /// The tiles `[k / 4][MR][4]`, each with the number of its rows that are no padding.
-    #[allow(dead_code)] // some targets' kernels take several tiles at a time
     fn tiles(&self) -> impl Iterator<Item = (&'a [u8], usize)> {
         self.bytes.chunks_exact((MR * self.k).max(1)).zip(super::rows_of_tiles(self.m))
     }

@@ -127,8 +127,8 @@ unsafe fn tile_into_i16<const R: usize>(w: *const i8, starts: *const i16, a: *co
     }
 }
 
-/// For the first one, two, ... rows. Few take steps at a time, in
-/// sums of their own: each would wait for its own additions.
+/// For the first one, two, ... rows. Few rows take several steps at a time, each in sums of its own: one sum would wait for its own
+/// additions.
 const TILES_INTO_I32: [Tile<i32>; MR] = [
     tile_into_i32::<1, 4>,
     tile_into_i32::<2, 2>,
