@@ -532,8 +532,10 @@ fn the_built_in_model_survives_inspection_and_conversion() {
         for key in ["geometry", "vocabulary_size", "parameters"] {
             assert_eq!(converted[key], original[key], "{key}");
         }
+        // 8 bits stay what they are; in 16 they are rounded to 8 again when the file is read
+        let most = if quant == "q8" { 0.0 } else { 2e-2 };
         for (a, b) in scores(&["--model", "out.gguf"]).iter().zip(&expected) {
-            assert!((a - b).abs() < 1e-3, "{quant}: {a} {b}");
+            assert!((a - b).abs() <= most, "{quant}: {a} {b}");
         }
         // One file, complete in itself, and nothing left beside it.
         assert_eq!(fs::read_dir(&scene.0).unwrap().count(), 3);

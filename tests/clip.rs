@@ -10,6 +10,7 @@ use oddlens::clip::vision::VisionTower;
 use oddlens::clip::{Choice, Clip, Compute, Config, Encoder, Sidecars};
 use oddlens::embedding::cosine;
 use oddlens::kernels::Kernels;
+use oddlens::quant::Fastest;
 use oddlens::weights::{Checkpoint, DType, Table, Tensors, Value, WeightsError, convert};
 
 /// The merge rules that the embedded model carries.
@@ -128,9 +129,10 @@ impl Tensors for MultipliedOut<'_> {
     }
 }
 
-/// The integers of our own files are taken over as they are, with and without large channels; that changes nothing, to the bit.
+/// The integers of our own files are the numbers that they hold, with and without large channels. Multiplied out, and rounded once more than those
+/// that are taken over, they give nearly the same.
 #[test]
-fn integers_taken_over_change_nothing() {
+fn integers_taken_over_are_the_files_numbers() {
     let merges = merges();
     let mut planted = Vec::new();
     for case in cases().into_iter().filter(|c| c.name == "patch-16" || c.name == "tiny") {
@@ -159,8 +161,10 @@ fn integers_taken_over_change_nothing() {
             let text = |file: &dyn Tensors| {
                 TextTower::new(file, &config, &choice).expect("a tower").forward(&choice.kernels, &[vec![1, 2, 3]])
             };
-            assert_eq!(image(&file), image(&MultipliedOut(&file)), "{}", case.name);
-            assert_eq!(text(&file), text(&MultipliedOut(&file)), "{}", case.name);
+            let images = cosine(&image(&file), &image(&MultipliedOut(&file)));
+            let texts = cosine(&text(&file), &text(&MultipliedOut(&file)));
+            println!("{}, {fast}: {images}, {texts}", case.name);
+            assert!(images > 0.9995 && texts > 0.9995, "{}, {fast}: {images}, {texts}", case.name);
         }
         planted.push(case.planted);
     }
@@ -321,7 +325,7 @@ fn a_text_tower_is_read_when_it_is_needed() {
     };
     let open = |bytes: Vec<u8>| {
         let file = Seekable::new(Cursor::new(bytes)).expect("a length");
-        OnDemand::open(file, || 0.0).expect("a CLIP")
+        OnDemand::open(file, &Fastest::by(|| 0.0)).expect("a CLIP")
     };
     let whole = clip(mini.to_vec());
     let expected = whole.embed_texts(&texts).expect("texts");
@@ -332,7 +336,7 @@ fn a_text_tower_is_read_when_it_is_needed() {
     assert!(!model.has_text_tower() && model.clip().memory_bytes() < whole.memory_bytes());
     assert_eq!(model.embed_texts(&texts).expect("texts"), expected);
     assert!(model.has_text_tower());
-    let held = OnDemand::open(mini.to_vec(), || 0.0).expect("a CLIP");
+    let held = OnDemand::open(mini.to_vec(), &Fastest::by(|| 0.0)).expect("a CLIP");
     assert!(held.has_text_tower());
     assert_eq!(model.memory_bytes(), held.memory_bytes());
 
@@ -374,7 +378,7 @@ fn a_text_tower_is_read_when_it_is_needed() {
     assert!(to_gguf(&with, model.learned().additions(), Quant::Kept).is_err(), "one table a file");
 
     // a file in memory is not kept beside its towers
-    let held = OnDemand::open(mini.to_vec(), || 0.0).expect("a CLIP");
+    let held = OnDemand::open(mini.to_vec(), &Fastest::by(|| 0.0)).expect("a CLIP");
     held.drop_text_tower();
     assert!(held.has_text_tower());
 }

@@ -16,6 +16,35 @@ const SIMD = new Uint8Array([
   0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 8, 1, 6, 0, 65, 0, 253, 15, 11,
 ]);
 
+// Starts the worker's program: the one that the page's own address names (`variant=plain`, `relaxed` or `threads`; `threads=2`,
+// `workers=2`), as tests do. What comes of it before anybody listens is kept in `heard`.
+function newWorker(kind) {
+  const asked = location.search.slice(1).split('&').filter((part) => /^(variant|threads|workers)=/.test(part));
+  const query = [version.slice(1), ...asked].filter(Boolean).join('&');
+  const name = `${kind}-${Date.now()}-${Math.random()}`;
+  const worker = new Worker(new URL(`worker-boot.js${query && '?'}${query}`, import.meta.url), { type: 'module', name });
+  const heard = [];
+  for (const type of ['message', 'error', 'messageerror']) worker[`on${type}`] = (event) => heard.push(event);
+  return { worker, name, heard };
+}
+
+// The first worker starts at once, so that its program comes while the page's does, and the model with it: what the worker's name asks for
+// (www/worker-boot.js). The page takes it, and starts others when it needs another (src/link/owner_side.rs).
+function startFirstWorker() {
+  const wantsDefault = !/[#&]model=/.test(location.hash);
+  let first;
+  try {
+    first = newWorker(wantsDefault ? 'oddlens-default-model' : 'oddlens');
+  } catch {
+    // the page tries again, and says why it cannot be
+  }
+  self.startWorker = () => {
+    const started = first ?? newWorker('oddlens');
+    first = undefined;
+    return started;
+  };
+}
+
 async function start() {
   if (typeof WebAssembly !== 'object' || !WebAssembly.validate(SIMD)) {
     say(
@@ -29,6 +58,7 @@ async function start() {
       await import(`./bench.js${version}`);
       return;
     }
+    startFirstWorker();
     const { default: init } = await import(`./page.js${version}`);
     await init({ module_or_path: new URL(`page_bg.wasm${version}`, import.meta.url) });
   } catch (error) {

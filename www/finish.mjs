@@ -48,7 +48,7 @@ for (const file of files) hash.update(file.slice(out.length)).update(readFileSyn
 const version = hash.digest('hex').slice(0, 12);
 
 // what the page's own parts ask for by name
-const marked = ['boot.js', 'style.css', 'page_bg.wasm', 'icon.svg', 'icon-180.png', 'app.webmanifest'];
+const marked = ['boot.js', 'style.css', 'page.js', 'page_bg.wasm', 'icon.svg', 'icon-180.png', 'app.webmanifest'];
 let html = readFileSync(join(out, 'index.html'), 'utf8');
 for (const name of marked) html = html.replace(`"${name}"`, `"${name}?v=${version}"`);
 writeFileSync(join(out, 'index.html'), html);
@@ -61,7 +61,7 @@ const standard = manifest.models.filter((model) => model.id === manifest.default
 const samples = files.filter((file) => file.startsWith(join(out, 'samples'))).map((file) => file.slice(out.length + 1));
 const kept = [
   './',
-  ...[...marked, 'page.js', 'worker-boot.js', 'hand.js', 'probe.js', ...programs, ...samples.map((s) => s.replaceAll('\\', '/'))]
+  ...[...marked, 'worker-boot.js', 'hand.js', 'probe.js', ...programs, ...samples.map((s) => s.replaceAll('\\', '/'))]
     .filter((name) => existsSync(join(out, name)))
     .map((name) => `${name}?v=${version}`),
   'weights/manifest.json',

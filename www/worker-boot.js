@@ -17,9 +17,33 @@ const trouble = (error) => postMessage([JSON.stringify({ Trouble: String(error?.
 self.addEventListener('unhandledrejection', (event) => trouble(event.reason));
 
 async function start(name) {
+  const program = fetch(new URL(`${name}_bg.wasm${version}`, import.meta.url));
+  program.catch(() => {}); // told by what waits for it
   const { default: init } = await import(`./${name}.js${version}`);
-  await init({ module_or_path: new URL(`${name}_bg.wasm${version}`, import.meta.url) });
+  await init({ module_or_path: program });
 }
+
+// What the program will ask for first, fetched while it is compiled (it takes this instead of asking: src/bin/worker/fetch.rs): the manifest,
+// and the default model's file where this worker's name says that it will be wanted.
+self.fetchedEarly = new Map();
+
+function fetchEarly(path) {
+  const controller = new AbortController();
+  const response = fetch(new URL(path, here), { signal: controller.signal });
+  response.catch(() => {}); // the program asks anew
+  self.fetchedEarly.set(path, { response, controller });
+  return response;
+}
+
+async function fetchDefaultModel() {
+  const response = await fetchEarly('weights/manifest.json');
+  const manifest = await response.clone().json();
+  const model = manifest.models.find((model) => model.id === manifest.default);
+  // one from afar is never fetched unasked, and one in parts goes into the store
+  if (model && !model.address && !model.parts?.length) fetchEarly(`weights/${model.file}?v=${model.sha256.slice(0, 16)}`);
+}
+
+if (self.name.includes('default-model')) fetchDefaultModel().catch(() => {});
 
 // What the program calls when it has enough work for them: starts the helpers, once, and answers how many there are.
 function helpersUpTo(count) {
@@ -74,7 +98,7 @@ try {
   await import(`./probe.js${version}`);
   let variant = choose();
   // only the bench listens for this
-  if (self.name === 'oddlens-bench') postMessage([JSON.stringify({ Variant: asked ?? variant }), [], null]);
+  if (self.name.startsWith('oddlens-bench')) postMessage([JSON.stringify({ Variant: asked ?? variant }), [], null]);
   if (variant === 'threads') {
     self.helpersAsked = askedThreads !== null;
     allowHands('worker-threads');

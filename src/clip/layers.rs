@@ -64,7 +64,7 @@ impl Source<'_> {
         let matrix = match weights {
             Weight::F32(weights) => QMatrix::new(&weights, bias, shape, precision, exact, self.kernels),
             Weight::Codes(RowCodes { codes, scales }, kept) => {
-                QMatrix::of_codes((&codes, &scales), kept.concat(), bias, shape, precision, exact, self.kernels)
+                QMatrix::of_codes((codes, scales), kept.concat(), bias, shape, precision, exact, self.kernels)
             }
         };
         // the class token is what is read in the end: nearly all that 7 bits lose is lost in its row

@@ -24,7 +24,7 @@ use thiserror::Error;
 
 use crate::embedding::{EmbeddingError, Embeddings};
 use crate::kernels::Kernels;
-use crate::quant;
+use crate::quant::Fastest;
 use crate::weights::{Checkpoint, DType, Source, Tensors, Value, WeightsError, convert};
 pub use config::{Activation, Config};
 use lexicon::Lexicon;
@@ -143,14 +143,14 @@ impl Clip {
         Self::with_kernels(checkpoint, sidecars, compute, Choice { kernels: Kernels::best(), fast: None })
     }
 
-    /// The model without its text tower, which is read later ([`on_demand`]), on the kernels that are fastest by `clock`
-    /// (milliseconds), where that matters.
+    /// The model without its text tower, which is read later ([`on_demand`]), on the kernels that are fastest,
+    /// where that matters.
     ///
     /// # Errors
     /// As [`Clip::new`].
-    fn for_pictures(checkpoint: &Checkpoint, sidecars: &Sidecars, clock: fn() -> f64) -> Result<Self, ClipError> {
+    fn for_pictures(checkpoint: &Checkpoint, sidecars: &Sidecars, fastest: &Fastest) -> Result<Self, ClipError> {
         let fast = vision::is_fast(&Config::of(checkpoint, sidecars)?);
-        let kernels = if fast { quant::fastest(clock) } else { Kernels::best() };
+        let kernels = if fast { fastest.get() } else { Kernels::best() };
         Self::build(checkpoint, sidecars, Compute::Q8, Choice { kernels, fast: None }, false)
     }
 

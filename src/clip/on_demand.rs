@@ -10,6 +10,7 @@ use super::text_table::TextTable;
 use super::vocabulary::Vocabulary;
 use super::{Clip, ClipError, Encoder, Sidecars, TextEmbeddings, completed};
 use crate::embedding::Embeddings;
+use crate::quant::Fastest;
 use crate::weights::{Checkpoint, Source};
 
 /// A [`Clip`] in 8 bits over the file that it comes from.
@@ -27,9 +28,9 @@ impl OnDemand {
     ///
     /// # Errors
     /// As [`Clip::new`].
-    pub fn open(file: impl Source + 'static, clock: fn() -> f64) -> Result<Self, ClipError> {
+    pub fn open(file: impl Source + 'static, fastest: &Fastest) -> Result<Self, ClipError> {
         let checkpoint = Checkpoint::open(file)?;
-        let clip = Clip::for_pictures(&checkpoint, &Sidecars::default(), clock)?;
+        let clip = Clip::for_pictures(&checkpoint, &Sidecars::default(), fastest)?;
         let held = checkpoint.source().is_in_memory();
         let tower = held.then(|| clip.text_tower(&checkpoint)).transpose()?;
         let learned = RefCell::new(TextTable::empty(clip.embed_dim()));

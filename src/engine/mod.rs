@@ -19,6 +19,7 @@ use crate::clip::text_table::TextTable;
 use crate::protocol::{
     Event, ImageId, JobId, ModelEntry, ModelInfo, NotLoaded, Outcome, Parcel, Request, Setup, Stage, Timings,
 };
+use crate::quant::Fastest;
 use crate::score::METHODS;
 use crate::score::prompts::prompts;
 use crate::weights::{Checkpoint, Source};
@@ -36,6 +37,7 @@ const NOTHING_NORMAL: &str = "nothing has been said to be normal yet";
 /// A session: one model, one setup, the embeddings of the pictures seen, what was learned from them.
 pub struct Engine {
     clock: fn() -> f64,
+    kernels: Fastest,
     encoder: Option<Rc<dyn Encoder>>,
     /// The encoder, where it was loaded from a file.
     loaded: Option<Rc<OnDemand>>,
@@ -82,6 +84,7 @@ impl Engine {
         let model = (String::new(), String::new());
         Self {
             clock,
+            kernels: Fastest::by(clock),
             encoder: None,
             loaded: None,
             to_know: VecDeque::new(),
@@ -93,10 +96,15 @@ impl Engine {
         }
     }
 
+    /// Finds the fastest kernels now, so that a first model does not wait for it.
+    pub fn choose_kernels(&self) {
+        self.kernels.get();
+    }
+
     /// Builds the model of `file` and says so; `started` is the clock's time when loading began. On failure
     /// an earlier model stays in use. Kept embeddings of another model are dropped.
     pub fn load(&mut self, job: JobId, entry: ModelEntry, file: ModelFile<'_>, started: f64, emit: Emit<'_>) {
-        match OnDemand::open(file.file, self.clock) {
+        match OnDemand::open(file.file, &self.kernels) {
             Ok(model) => {
                 let proof = file.samples.map_or(Ok(()), |samples| prove(&model, samples));
                 model.rest();

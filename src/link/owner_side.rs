@@ -3,10 +3,10 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use js_sys::{Array, ArrayBuffer};
+use js_sys::{Array, ArrayBuffer, Function, Reflect};
 use serde::Serialize;
 use wasm_bindgen::prelude::*;
-use web_sys::{ErrorEvent, File, ImageBitmap, MessageEvent, Worker, WorkerOptions, WorkerType};
+use web_sys::{ErrorEvent, File, ImageBitmap, MessageEvent, Worker};
 
 use super::{Sign, Speech, error_text, hold_lock, lock_manager, pack, unpack};
 
@@ -35,17 +35,26 @@ pub struct WorkerLink {
 }
 
 impl WorkerLink {
-    /// Starts the module worker at `address`.
+    /// Has a worker started by the page's script (www/boot.js), which gives us the function `startWorker` for that, or takes the one that it
+    /// has started already.
     ///
     /// # Errors
     /// When the browser refuses (no module workers, content policy).
-    pub fn spawn<T: Speech>(address: &str, hear: impl Fn(Heard<T>) + 'static) -> Result<Self, String> {
-        let name = new_name("oddlens");
-        let options = WorkerOptions::new();
-        options.set_type(WorkerType::Module);
-        options.set_name(&name);
-        let worker = Worker::new_with_options(address, &options).map_err(|e| error_text(&e))?;
-        Ok(Self::over(worker, name, hear))
+    pub fn start<T: Speech>(hear: impl Fn(Heard<T>) + 'static) -> Result<Self, String> {
+        let field = |object: &JsValue, name: &str| Reflect::get(object, &name.into()).unwrap_or_default();
+        let start = field(&js_sys::global(), "startWorker").dyn_into::<Function>();
+        let start = start.map_err(|_| "the page's script starts none")?;
+        let started = start.call0(&JsValue::NULL).map_err(|e| error_text(&e))?;
+        let worker: Worker = field(&started, "worker").unchecked_into();
+        let link = Self::over(worker.clone(), field(&started, "name").as_string().unwrap_or_default(), hear);
+        let heard: Array = field(&started, "heard").unchecked_into();
+        // what was heard before is heard again, when the caller has the link and before anything else is
+        wasm_bindgen_futures::spawn_local(async move {
+            for event in heard.iter() {
+                let _ = worker.dispatch_event(event.unchecked_ref());
+            }
+        });
+        Ok(link)
     }
 
     /// A worker that was started just now under that name ([`new_name`]).
@@ -86,7 +95,7 @@ impl WorkerLink {
             Closure::<dyn FnMut(ErrorEvent)>::new(move |event: ErrorEvent| {
                 event.prevent_default();
                 // a script that cannot be fetched raises a plain event without a message
-                let why = js_sys::Reflect::get(&event, &"message".into()).ok().and_then(|m| m.as_string());
+                let why = Reflect::get(&event, &"message".into()).ok().and_then(|m| m.as_string());
                 die(why.filter(|w| !w.is_empty()).unwrap_or_else(|| "its program could not be loaded".into()));
             })
         };

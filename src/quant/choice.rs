@@ -1,5 +1,7 @@
 //! Which kernels are fastest here: asked of the processor, not of its name.
 
+use std::cell::OnceCell;
+
 use super::{Exact, Precision, QMatrix, Scratch};
 use crate::kernels::{Kernels, quads};
 
@@ -7,6 +9,24 @@ use crate::kernels::{Kernels, quads};
 /// background: with V8 that takes some tens of milliseconds, and what is measured before it means nothing.
 const ROUNDS: usize = 60;
 const TURNS: usize = 5;
+
+/// The kernels that are [`fastest`], found when they are first wanted.
+#[derive(Debug)]
+pub struct Fastest {
+    clock: fn() -> f64,
+    found: OnceCell<Kernels>,
+}
+
+impl Fastest {
+    /// By a clock that tells milliseconds.
+    pub fn by(clock: fn() -> f64) -> Self {
+        Self { clock, found: OnceCell::new() }
+    }
+
+    pub fn get(&self) -> Kernels {
+        *self.found.get_or_init(|| fastest(self.clock))
+    }
+}
 
 /// The kernels that multiply a small layer of 7-bit activations soonest. Takes about 60 milliseconds where there is a choice, and
 /// none where there is not. `clock` tells milliseconds.

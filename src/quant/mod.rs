@@ -19,7 +19,7 @@ mod choice;
 use std::ops::Range;
 
 use crate::kernels::{self, Kernels, MAX_WEIGHT, MR, NR, crew, pairs, quads, vector};
-pub use choice::fastest;
+pub use choice::{Fastest, fastest};
 
 /// How finely activations are rounded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +51,11 @@ impl Precision {
             // GELU's least value is -0.17, its largest in a row about 3
             Precision::Bits7OneSided => 8,
         }
+    }
+
+    /// What the norm of a lane of weights must not be beyond, for the kernels of `quads` or for those that give the same.
+    fn lane_norm(self) -> Option<f32> {
+        (self != Precision::Bits12).then_some(quads::WEIGHT_NORM)
     }
 
     fn outliers(self) -> OutlierRule {
@@ -209,24 +214,25 @@ impl QMatrix {
         assert_eq!(weights.len(), n * k, "weights are [n,k]");
         let input_weights = exact.inputs.iter().flat_map(|&i| (0..n).map(move |c| weights[c * k + i])).collect();
         let output_weights = exact.outputs.iter().flat_map(|&c| &weights[c * k..(c + 1) * k]).copied().collect();
-        let inputs = exact.inputs.clone();
-        let mut row = vec![0.0; k];
-        let channel = |c: usize, codes: &mut [i8], limit| {
-            row.copy_from_slice(&weights[c * k..(c + 1) * k]);
-            inputs.iter().for_each(|&i| row[i] = 0.0);
-            quantize_channel(&row, codes, limit)
-        };
-        Self::of_channels(channel, bias, (n, k), precision, exact, (input_weights, output_weights), kernels)
+        let (mut codes, mut scales, mut row) = (vec![0; n * k], vec![0.0; n], vec![0.0; k]);
+        for (c, codes) in codes.chunks_exact_mut(k.max(1)).enumerate() {
+            if !exact.outputs.contains(&c) {
+                row.copy_from_slice(&weights[c * k..(c + 1) * k]);
+                exact.inputs.iter().for_each(|&i| row[i] = 0.0);
+                scales[c] = quantize_channel(&row, codes, precision.lane_norm());
+            }
+        }
+        Self::of_channels((&codes, scales), bias, (n, k), precision, exact, (input_weights, output_weights), kernels)
     }
 
-    /// What [`QMatrix::new`] makes of weights that are `codes` `[n,k]` times the scale of their row, to the bit, without their being multiplied
-    /// out. `kept` are the weights of the exact channels, one channel after the other: those of all outputs for each exact input, or those of all
-    /// inputs for each exact output.
+    /// Of weights that are `codes` `[n,k]` times the scale of their row: these are kept, where the kernels can take them, and rounded as by
+    /// [`QMatrix::new`] where they cannot. `kept` are the weights of the exact channels, one channel after the other: those of all outputs for
+    /// each exact input, or those of all inputs for each exact output.
     ///
     /// # Panics
     /// As there, and when there are exact channels on both sides.
     pub fn of_codes(
-        (codes, scales): (&[i8], &[f32]),
+        (mut codes, mut scales): (Vec<i8>, Vec<f32>),
         kept: Vec<f32>,
         bias: Option<&[f32]>,
         (n, k): (usize, usize),
@@ -241,19 +247,20 @@ impl QMatrix {
             (false, true) => (kept, Vec::new()),
             (true, _) => (Vec::new(), kept),
         };
-        let inputs = exact.inputs.clone();
-        let mut row = vec![0; k];
-        let channel = |c: usize, out: &mut [i8], limit| {
-            row.copy_from_slice(&codes[c * k..(c + 1) * k]);
-            inputs.iter().for_each(|&i| row[i] = 0);
-            requantize_channel(&row, scales[c], out, limit)
-        };
-        Self::of_channels(channel, bias, (n, k), precision, exact, kept, kernels)
+        for (codes, scale) in codes.chunks_exact_mut(k.max(1)).zip(&mut scales) {
+            exact.inputs.iter().for_each(|&i| codes[i] = 0);
+            *scale = requantize_channel(codes, *scale, precision.lane_norm());
+        }
+        for &c in &exact.outputs {
+            codes[c * k..(c + 1) * k].fill(0);
+            scales[c] = 0.0;
+        }
+        Self::of_channels((&codes, scales), bias, (n, k), precision, exact, kept, kernels)
     }
 
-    /// From what gives the codes and the scale of an output channel, whose lanes have a limit.
+    /// Of codes that the kernels can take, and the scale of each output channel.
     fn of_channels(
-        mut channel: impl FnMut(usize, &mut [i8], Option<f32>) -> f32,
+        (codes, mut scale): (&[i8], Vec<f32>),
         bias: Option<&[f32]>,
         (n, k): (usize, usize),
         precision: Precision,
@@ -262,14 +269,7 @@ impl QMatrix {
         kernels: &Kernels,
     ) -> Self {
         assert!(k <= kernels::MAX_K, "sums of {k} products would not fit");
-        let mut codes = vec![0i8; n * k];
-        let mut scale = vec![0.0; kernels::padded_n(n)];
-        let limit = (precision != Precision::Bits12).then_some(quads::WEIGHT_NORM);
-        for (c, codes) in codes.chunks_exact_mut(k.max(1)).enumerate() {
-            if !exact.outputs.contains(&c) {
-                scale[c] = channel(c, codes, limit);
-            }
-        }
+        scale.resize(kernels::padded_n(n), 0.0);
         let mut padded_bias = vec![0.0; kernels::padded_n(n)];
         if let Some(bias) = bias {
             assert_eq!(bias.len(), n, "one bias for each output channel");
@@ -277,10 +277,10 @@ impl QMatrix {
         }
         let packed = if precision == Precision::Bits12 || kernels.quads.is_none() {
             let mut packed = vec![0; pairs::weights_len(n, k)];
-            pairs::pack_weights(&codes, n, k, &mut packed);
+            pairs::pack_weights(codes, n, k, &mut packed);
             Packed::Pairs(packed)
         } else {
-            Packed::Quads(quads::Weights::pack(&codes, n, k, precision.centre()))
+            Packed::Quads(quads::Weights::pack(codes, n, k, precision.centre()))
         };
         Self {
             n,
@@ -647,26 +647,15 @@ fn quantize_channel(weights: &[f32], codes: &mut [i8], limit: Option<f32>) -> f3
     fit(largest, codes, limit, |scale, codes| vector::weight_codes(weights, scale, codes))
 }
 
-/// [`quantize_channel`] of weights that are `from` times `scale`.
-fn requantize_channel(from: &[i8], scale: f32, codes: &mut [i8], limit: Option<f32>) -> f32 {
-    let largest = scale * f32::from(from.iter().map(|code| code.unsigned_abs()).max().unwrap_or(0));
-    if !(largest > 0.0 && largest.is_finite()) {
-        codes.fill(0);
-        return 1.0;
+/// Has the codes of an output channel keep to the limits, where they do not; takes their scale and returns what it is then.
+fn requantize_channel(codes: &mut [i8], scale: f32, limit: Option<f32>) -> f32 {
+    // to the end in any case: a look at each that may end early is ten times as long
+    let least = codes.iter().fold(0, |least: i8, &code| least.min(code));
+    if least >= -MAX_WEIGHT && limit.is_none_or(|limit| quads::largest_lane_norm(codes) <= limit) {
+        return scale;
     }
-    // there are few different weights
-    let code = |i: usize| i as u8 as i8;
-    let weights: [f32; 256] = std::array::from_fn(|i| scale * f32::from(code(i)));
-    let mut table = [0; 256];
-    fit(largest, codes, limit, |scale, codes| {
-        vector::weight_codes(&weights, scale, &mut table);
-        // most often, each is what it was (-128, which changes always, changes the others, too)
-        if table.iter().enumerate().all(|(i, &new)| new == code(i) || code(i) == i8::MIN) {
-            codes.copy_from_slice(from);
-        } else {
-            codes.iter_mut().zip(from).for_each(|(new, &old)| *new = table[usize::from(old as u8)]);
-        }
-    })
+    let weights: Vec<f32> = codes.iter().map(|&code| scale * f32::from(code)).collect();
+    quantize_channel(&weights, codes, limit)
 }
 
 /// Finds the scale of a channel whose largest weight is `largest`, and its codes, which `round` gives for a scale.
@@ -675,19 +664,13 @@ fn fit(largest: f32, codes: &mut [i8], limit: Option<f32>, mut round: impl FnMut
     loop {
         round(scale, codes);
         let Some(limit) = limit else { return scale };
-        let norm = largest_lane_norm(codes);
+        let norm = quads::largest_lane_norm(codes);
         if norm <= limit {
             return scale;
         }
         // never less, or rounding could keep it from ending
         scale *= (norm / limit).max(1.001);
     }
-}
-
-/// The largest Euclidean norm of a lane of codes.
-fn largest_lane_norm(codes: &[i8]) -> f32 {
-    let largest = quads::lanes(codes).fold(0, |largest, lanes| largest.max(lanes.squares[0]).max(lanes.squares[1]));
-    (largest as f32).sqrt()
 }
 
 /// The magnitude beyond which numbers of this row are outliers: the rule's ratio times the mean magnitude of the others,
@@ -763,12 +746,12 @@ mod tests {
         1.0 - cosine(&truth, &first.expect("there is a scalar kernel"))
     }
 
-    /// Integers that are taken over give what they give when they are multiplied out, to the bit, whatever they are.
+    /// Integers that the kernels can take are kept; others become what their weights become, to the bit.
     #[test]
-    fn codes_give_what_their_weights_give() {
+    fn codes_are_kept_or_rounded_anew() {
         let (n, k) = (21, 136);
         let noise = noise(n * k, 7);
-        let half_scales = [1.0, 0.5, 3.0 / 1024.0, 5.960_464_5e-8, 65_504.0, 0.0, 1.5 * 0.000_061_035_156];
+        let half_scales = [1.0, 0.5, 3.0 / 1024.0, 5.960_464_5e-8, 65_504.0, 0.0, -1.5 * 0.000_061_035_156];
         for (most, spread) in [(127, 40.0), (127, 90.0), (100, 30.0), (128, 60.0), (3, 1.0)] {
             let mut codes: Vec<i8> = noise.iter().map(|v| (v * spread).clamp(-127.0, 127.0) as i8).collect();
             for (r, row) in codes.chunks_exact_mut(k).enumerate() {
@@ -780,22 +763,33 @@ mod tests {
                 }
             }
             let scales: Vec<f32> = (0..n).map(|r| half_scales[r % half_scales.len()]).collect();
-            let weights: Vec<f32> = codes
-                .chunks_exact(k)
-                .zip(&scales)
-                .flat_map(|(row, &s)| row.iter().map(move |&c| s * f32::from(c)))
-                .collect();
+            let weight = |c: usize, i: usize| scales[c] * f32::from(codes[c * k + i]);
+            let weights: Vec<f32> = (0..n * k).map(|at| weight(at / k, at % k)).collect();
             for precision in [Precision::Bits12, Precision::Bits7, Precision::Bits7OneSided] {
                 for kernels in Kernels::all() {
                     for (inputs, outputs) in [(vec![], vec![]), (vec![0, 3, 20], vec![]), (vec![], vec![1, 9])] {
                         let exact = Exact { inputs, outputs };
                         let of_input = exact.inputs.iter().flat_map(|&i| (0..n).map(move |c| c * k + i));
                         let of_output = exact.outputs.iter().flat_map(|&c| c * k..(c + 1) * k);
-                        let kept = of_input.chain(of_output).map(|at| weights[at]).collect();
+                        let kept: Vec<f32> = of_input.chain(of_output).map(|at| weights[at]).collect();
                         let whole = QMatrix::new(&weights, None, (n, k), precision, exact.clone(), &kernels);
+                        let owned = (codes.clone(), scales.clone());
                         let taken =
-                            QMatrix::of_codes((&codes, &scales), kept, None, (n, k), precision, exact, &kernels);
-                        assert!(whole == taken, "{most}, {spread}, {precision:?}, {kernels:?}");
+                            QMatrix::of_codes(owned, kept.clone(), None, (n, k), precision, exact.clone(), &kernels);
+                        assert_eq!([&taken.input_weights[..], &taken.output_weights].concat(), kept);
+                        let left = |c: usize, i: usize| {
+                            let is_exact = exact.inputs.contains(&i) || exact.outputs.contains(&c);
+                            if is_exact { 0 } else { codes[c * k + i] }
+                        };
+                        for (c, &scale) in scales.iter().enumerate() {
+                            let row: Vec<i8> = (0..k).map(|i| left(c, i)).collect();
+                            let is_kept = !row.contains(&i8::MIN)
+                                && precision.lane_norm().is_none_or(|most| quads::largest_lane_norm(&row) <= most);
+                            for (i, &code) in row.iter().enumerate() {
+                                let wanted = if is_kept { scale * f32::from(code) } else { whole.weight(c, i) };
+                                assert_eq!(taken.weight(c, i), wanted, "{most}, {spread}, {precision:?}, {kernels:?}");
+                            }
+                        }
                     }
                 }
             }

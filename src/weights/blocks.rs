@@ -4,7 +4,7 @@
 
 use half::{bf16, f16};
 
-use crate::kernels::vector;
+use crate::kernels::{quads, vector};
 
 /// Numbers in a block, whatever its type.
 const BLOCK: usize = 32;
@@ -127,7 +127,7 @@ impl DType {
             DType::F32 => fixed(values, f32::to_le_bytes),
             DType::F16 => fixed(values, |v| f16::from_f32(v).to_le_bytes()),
             DType::Bf16 => fixed(values, |v| bf16::from_f32(v).to_le_bytes()),
-            DType::Q8_0 => encode_q8_0_rows(values, Q8_0_BLOCK),
+            DType::Q8_0 => encode_q8_0_rows(values, Q8_0_BLOCK, None),
             DType::Q4_0 => encode_q4_0(values),
             DType::Q4_1 | DType::Q5_0 | DType::Q5_1 => panic!("{} is only read", self.name()),
         }
@@ -145,32 +145,65 @@ fn codes(fifth: &[u8], nibbles: &[u8]) -> std::array::IntoIter<f32, BLOCK> {
     .into_iter()
 }
 
-/// Stores rows of `row` numbers as `Q8_0` whose blocks all have their row's scale.
+/// Stores rows of `row` numbers as `Q8_0` whose blocks all have their row's scale, the least with which no code is beyond 127, and the norm
+/// of no lane of [`quads`] beyond `lane_norm`.
 ///
 /// That is coarser than a scale a block, but it is how `quant` will hold the row, whatever the file says: so the numbers are
 /// rounded once, and a converted file gives what its source gives.
 ///
 /// # Panics
 /// When rows are not whole blocks.
-pub fn encode_q8_0_rows(values: &[f32], row: usize) -> Vec<u8> {
+pub fn encode_q8_0_rows(values: &[f32], row: usize, lane_norm: Option<f32>) -> Vec<u8> {
     assert!(row.is_multiple_of(Q8_0_BLOCK), "q8_0 stores whole blocks of 32");
-    let (blocks, rest) = values.as_chunks::<Q8_0_BLOCK>();
-    assert!(rest.is_empty(), "q8_0 stores whole blocks of 32");
-    // written in place: iterators that are chained byte by byte take ten times as long
-    let mut out = vec![0; blocks.len() * (2 + Q8_0_BLOCK)];
-    let (stored, _) = out.as_chunks_mut::<{ 2 + Q8_0_BLOCK }>();
-    let per_row = (row / Q8_0_BLOCK).max(1);
-    for (blocks, stored) in blocks.chunks(per_row).zip(stored.chunks_mut(per_row)) {
-        let scale = q8_0_scale(blocks.as_flattened());
-        let inverse = if scale.to_f32() > 0.0 { 1.0 / scale.to_f32() } else { 0.0 };
-        for (block, [low, high, codes @ ..]) in blocks.iter().zip(stored) {
+    assert!(values.len().is_multiple_of(Q8_0_BLOCK), "q8_0 stores whole blocks of 32");
+    let row = row.max(Q8_0_BLOCK);
+    let mut out = vec![0; values.len() / Q8_0_BLOCK * (2 + Q8_0_BLOCK)];
+    let mut codes = vec![0; row];
+    for (values, stored) in values.chunks(row).zip(out.chunks_mut(row / Q8_0_BLOCK * (2 + Q8_0_BLOCK))) {
+        let codes = &mut codes[..values.len()];
+        let scale = row_codes(values, codes, lane_norm);
+        // written in place: iterators that are chained byte by byte take ten times as long
+        let (blocks, stored) = (codes.as_chunks::<Q8_0_BLOCK>().0, stored.as_chunks_mut::<{ 2 + Q8_0_BLOCK }>().0);
+        for (block, [low, high, stored @ ..]) in blocks.iter().zip(stored) {
             [*low, *high] = scale.to_le_bytes();
-            let mut rounded = [0; Q8_0_BLOCK];
-            vector::weight_codes(&block.map(|v| v * inverse), 1.0, &mut rounded);
-            *codes = rounded.map(|code| code as u8);
+            *stored = block.map(|code| code as u8);
         }
     }
     out
+}
+
+/// Whether bytes are what [`encode_q8_0_rows`] could give: each row with one scale, finite, and within its limits.
+pub fn are_rows(bytes: &[u8], row: usize, lane_norm: Option<f32>) -> bool {
+    let Some(size) = DType::Q8_0.bytes_for(row).filter(|&size| size > 0) else { return false };
+    let mut codes = Vec::with_capacity(row);
+    bytes.chunks(size).all(|stored| {
+        codes.clear();
+        let scale = q8_0_row(stored, &mut codes);
+        scale.is_some_and(f32::is_finite)
+            && codes.len() == row
+            && !codes.contains(&i8::MIN)
+            && lane_norm.is_none_or(|most| quads::largest_lane_norm(&codes) <= most)
+    })
+}
+
+/// The codes of a row, and their scale.
+fn row_codes(values: &[f32], codes: &mut [i8], lane_norm: Option<f32>) -> f16 {
+    let mut scale = q8_0_scale(values);
+    if scale == f16::ZERO {
+        codes.fill(0);
+        return scale;
+    }
+    loop {
+        vector::weight_codes(values, scale.to_f32(), codes);
+        let Some(most) = lane_norm else { return scale };
+        let norm = quads::largest_lane_norm(codes);
+        if norm <= most {
+            return scale;
+        }
+        // the next larger one at least, or rounding could keep it from ending
+        let next = f16::from_bits(scale.to_bits() + 1);
+        scale = next.max(f16::from_f32(scale.to_f32() * norm / most));
+    }
 }
 
 /// Numbers of `N` bytes each.
@@ -306,17 +339,65 @@ mod tests {
     #[test]
     fn rows_have_one_scale() {
         let values: Vec<f32> = (0..128).map(|i| if i < 64 { i as f32 } else { -0.01 }).collect();
-        let got = DType::Q8_0.decode(&encode_q8_0_rows(&values, 64));
+        let bytes = encode_q8_0_rows(&values, 64, None);
+        let got = DType::Q8_0.decode(&bytes);
         // 63 / 127 and 0.01 / 127 as steps
         assert!((got[1] - 63.0 / 127.0 * 2.0).abs() < 1e-3 && (got[63] - 63.0).abs() < 0.02, "{got:?}");
         assert!(got[64..].iter().all(|v| (v + 0.01).abs() < 1e-5), "{got:?}");
-        let bytes = encode_q8_0_rows(&values, 64);
         for (row, got) in bytes.chunks_exact(68).zip(got.chunks_exact(64)) {
             let mut codes = Vec::new();
             let scale = q8_0_row(row, &mut codes).expect("one scale");
             assert_eq!(codes.iter().map(|&c| scale * f32::from(c)).collect::<Vec<_>>(), got);
         }
         assert_eq!(q8_0_row(&DType::Q8_0.encode(&values)[34..102], &mut Vec::new()), None);
+    }
+
+    #[test]
+    fn rows_that_could_be_ours_are_told() {
+        let values: Vec<f32> = (0..256).map(|i| ((i * 37) % 64) as f32 - 31.5).collect();
+        let most = Some(quads::WEIGHT_NORM);
+        let (free, kept) = (encode_q8_0_rows(&values, 128, None), encode_q8_0_rows(&values, 128, most));
+        assert!(are_rows(&kept, 128, most) && are_rows(&kept, 128, None) && are_rows(&free, 128, None));
+        assert!(!are_rows(&free, 128, most), "a lane is too large");
+        assert!(!are_rows(&free[..free.len() - 34], 128, None), "the last row is too short");
+        let changed = |at: usize, byte: u8| {
+            let mut bytes = kept.clone();
+            bytes[at] = byte;
+            bytes
+        };
+        assert!(!are_rows(&changed(34, 1), 128, most), "two scales");
+        assert!(!are_rows(&changed(5, 0x80), 128, most), "-128");
+        let infinite: Vec<u8> = kept.chunks(34).flat_map(|block| [&[0, 0x7c], &block[2..]].concat()).collect();
+        assert!(!are_rows(&infinite, 128, most));
+    }
+
+    /// A row whose lanes are too large for the kernels gets a larger step, but no larger one than it needs; others get none.
+    #[test]
+    fn lanes_are_kept_within_their_norm() {
+        let most = quads::WEIGHT_NORM;
+        // the least scales there are, too, where the next one is far from the one before
+        for size in [1.0, 6e4, 1e-5, 1e-6, 0.0] {
+            for spread in [1.0, 0.1] {
+                let noise = |i: usize| (i as f32 * 0.618_034).fract() * 2.0 - 1.0;
+                let mut values: Vec<f32> = (0..192).map(|i| size * spread * noise(i)).collect();
+                values[5] = size;
+                let row = |bytes: &[u8]| {
+                    let mut codes = Vec::new();
+                    let scale = q8_0_row(bytes, &mut codes).expect("one scale");
+                    (codes, scale)
+                };
+                let (free, free_scale) = row(&encode_q8_0_rows(&values, 192, None));
+                let (kept, scale) = row(&encode_q8_0_rows(&values, 192, Some(most)));
+                let norm = quads::largest_lane_norm(&kept);
+                assert!(norm <= most, "{norm} for {size}, {spread}");
+                if quads::largest_lane_norm(&free) <= most {
+                    assert_eq!((kept, scale), (free, free_scale));
+                } else {
+                    assert!(scale > free_scale && (norm > 0.95 * most || size < 1e-4), "{norm} for {size}, {spread}");
+                    assert!(values.iter().zip(&kept).all(|(v, &c)| (v - scale * f32::from(c)).abs() <= 0.51 * scale));
+                }
+            }
+        }
     }
 
     #[test]

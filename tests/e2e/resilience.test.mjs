@@ -77,6 +77,47 @@ describe("resilience", () => {
     });
   });
 
+  test("the worker's program and the model do not wait for the page's program, nor is lost what the worker says before it", async (t) => {
+    for (const broken of [false, true]) {
+      let release;
+      const held = new Promise((done) => (release = done));
+      const isWorkers = (path) => /\/worker(-relaxed)?_bg\.wasm$/.test(path);
+      const server = await host(t, { wait: (path) => (path.endsWith("/page_bg.wasm") ? held : broken && isWorkers(path) ? Promise.reject(new Error("gone")) : undefined) });
+      const allowed = broken ? [/Failed to load resource|500/] : [];
+      await visit(browser, server.url, { ready: false, allowed, context: { serviceWorkers: "block" } }, async (person, page) => {
+        const wanted = broken ? [isWorkers] : [isWorkers, (path) => path.endsWith("/weights/manifest.json"), (path) => path.endsWith(".gguf")];
+        const deadline = Date.now() + 30_000;
+        while (!wanted.every((is) => server.requests.some(is))) {
+          assert.ok(Date.now() < deadline, `only ${server.requests.join(" ")} was asked for`);
+          await new Promise((done) => setTimeout(done, 50));
+        }
+        // long enough for whatever the worker says
+        await new Promise((done) => setTimeout(done, 1500));
+        assert.equal(await page.locator('[data-testid="model-status"]').count(), 0, "the page's program is not there yet");
+        release();
+        if (broken) {
+          await person.until("the page says that the worker's program is missing", () =>
+            document.querySelector('[data-testid="model-status"]')?.dataset.state === "failed" && /worker stopped .*_bg\.wasm/.test(document.querySelector('[role="alert"]')?.textContent ?? ""));
+          return;
+        }
+        await person.ready();
+        const count = (end) => server.requests.filter((path) => path.endsWith(end)).length;
+        assert.deepEqual([count(".gguf"), count("/weights/manifest.json"), count("/worker-boot.js")], [1, 1, 1], "each is asked for once");
+        await person.pick({ name: "one.png", bytes: pictures.blob(1) });
+        assert.equal((await person.settled(1))[0].state, "done");
+      });
+      await server.close();
+    }
+  });
+
+  test("a link that names another model has the default one not fetched", async (t) => {
+    const server = await host(t);
+    await visit(browser, `${server.url}#normal=dog&model=none-such`, { ready: false, context: { serviceWorkers: "block" } }, async (person) => {
+      await person.until("the page says that there is no such model", () => /none-such/.test(document.body.textContent));
+      assert.ok(!server.requests.some((path) => path.endsWith(".gguf")), server.requests.join(" "));
+    });
+  });
+
   test("it works under a sub-path, asks nothing outside of it, and with cross-origin isolation as without", async (t) => {
     const isolation = { "cross-origin-opener-policy": "same-origin", "cross-origin-embedder-policy": "require-corp" };
     const scores = [];

@@ -1,9 +1,13 @@
 // Threads over shared memory: used where the page is cross-origin isolated, left alone where it is not, the same scores either way.
 
 import assert from "node:assert/strict";
+import { writeFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
+import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { host, launch, noThreads, visit } from "./harness.mjs";
+import { commandLine, file, host, launch, noThreads, repository, scratch, visit } from "./harness.mjs";
 import * as pictures from "./pictures.mjs";
+import { LARGE_VISION, randomClip } from "./random_clip.mjs";
 
 const program = /\/(worker-threads|helper)/;
 
@@ -42,6 +46,38 @@ describe("threads", { skip: noThreads }, () => {
       });
     }
     for (const other of scores.slice(1)) assert.deepEqual(other, scores[0]);
+  });
+
+  test("a large model has threads without being told to, also from the store, and the command line's scores", { skip: availableParallelism() < 2 && "one core" }, async (t) => {
+    const { bytes, config } = randomClip(1, LARGE_VISION);
+    const folder = scratch(t);
+    // by path: so many bytes do not go through the browser's protocol
+    const paths = ["model.safetensors", "config.json"].map((name) => join(folder, name));
+    writeFileSync(paths[0], bytes);
+    writeFileSync(paths[1], config);
+    const shown = ["teapot.jpg", "school-bus.jpg", "oranges-two.jpg"];
+    const expected = commandLine(shown.map((name) => join(repository, "www/samples", name)), "--normal", "a teapot seen from above", "--model", paths[0]);
+    const server = await host(t, { isolated: true });
+    await visit(browser, server.url, {}, async (person, page) => {
+      await person.setClasses("a teapot seen from above");
+      await person.hook("model-status").click();
+      await person.hook("pick-model").setInputFiles(paths);
+      // random weights have to be wanted all the same
+      await person.hook("use-doubtful").click();
+      for (const visit of ["first", "from the store"]) {
+        await person.until("the dropped model is in use", () => /^own-/.test(document.querySelector('[data-testid="model-status"][data-state="ready"]')?.dataset.model ?? ""));
+        await person.pick(...shown.map((name) => ({ name, bytes: file("www/samples", name) })));
+        const cards = await person.settled(shown.length, 90_000);
+        for (const [i, { score, state }] of cards.entries()) {
+          assert.ok(state === "done" && Math.abs(score - expected[i].score) < 1e-4, `${visit}: ${score} against ${expected[i].score}`);
+        }
+        // its panel is open on the first visit
+        if (visit !== "first") await person.hook("model-status").click();
+        assert.match(await person.hook("kernel").innerText(), /, [2-8] threads$/, visit);
+        await person.until("the address names it", () => location.hash.includes("model=own-"));
+        await page.reload();
+      }
+    });
   });
 
   test("a worker that dies takes its helpers along and is replaced", async (t) => {

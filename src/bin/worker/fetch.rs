@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use gloo::events::EventListener;
 use gloo::timers::callback::Timeout;
-use js_sys::{Reflect, Uint8Array};
+use js_sys::{Map, Promise, Reflect, Uint8Array};
 use oddlens::link::error_text;
 use oddlens::protocol::{Event, JobId, ModelEntry};
 use oddlens::weights::{Source, manifest};
@@ -207,12 +207,31 @@ async fn get(path: &str, signal: Option<&AbortSignal>) -> Result<Response, Strin
         let cancelled = signal.is_some_and(AbortSignal::aborted);
         if cancelled { "cancelled".to_owned() } else { format!("{path} could not be fetched ({})", error_text(&e)) }
     };
-    let init = RequestInit::new();
-    init.set_signal(signal);
-    // relative to the worker's own address, so that any sub-path works
-    let response = JsFuture::from(scope().fetch_with_str_and_init(path, &init)).await.map_err(explain)?;
-    let response: Response = response.unchecked_into();
+    let response = match early(path, signal).await {
+        Some(response) => response,
+        None => {
+            let init = RequestInit::new();
+            init.set_signal(signal);
+            // relative to the worker's own address, so that any sub-path works
+            let response = JsFuture::from(scope().fetch_with_str_and_init(path, &init)).await.map_err(explain)?;
+            response.unchecked_into()
+        }
+    };
     if response.ok() { Ok(response) } else { Err(format!("{path}: the server answered {}", response.status())) }
+}
+
+/// What the script that started this worker has asked for already (www/worker-boot.js): once, and where it came well.
+async fn early(path: &str, signal: Option<&AbortSignal>) -> Option<Response> {
+    let map: Map = Reflect::get(&js_sys::global(), &"fetchedEarly".into()).ok()?.dyn_into().ok()?;
+    let request = map.get(&path.into());
+    map.delete(&path.into());
+    let field = |name: &str| Reflect::get(&request, &name.into()).ok();
+    let controller: AbortController = field("controller")?.dyn_into().ok()?;
+    if let Some(signal) = signal {
+        EventListener::once(signal, "abort", move |_| controller.abort()).forget();
+    }
+    let response = JsFuture::from(field("response")?.dyn_into::<Promise>().ok()?).await;
+    response.ok().map(JsCast::unchecked_into::<Response>).filter(Response::ok)
 }
 
 /// Reads exactly `expected` bytes.

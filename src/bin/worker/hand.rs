@@ -11,6 +11,7 @@ use oddlens::engine::pipeline::{Failure, Sight};
 use oddlens::link::worker_side::{listen, post};
 use oddlens::link::{FromHand, Received, ToHand};
 use oddlens::protocol::Stage;
+use oddlens::quant::Fastest;
 use wasm_bindgen::JsCast;
 use wasm_bindgen_futures::spawn_local;
 use web_sys::{DedicatedWorkerGlobalScope, File};
@@ -77,7 +78,7 @@ async fn open(file: Option<File>, stored: Option<String>) -> Result<OnDemand, St
         Some(name) => store::reading(&name).await.ok(),
         None => None,
     };
-    let model = OnDemand::open(BlobSource::with(file.into(), access)?, now).map_err(|e| e.to_string())?;
+    let model = OnDemand::open(BlobSource::with(file.into(), access)?, &Fastest::by(now)).map_err(|e| e.to_string())?;
     model.rest();
     Ok(model)
 }

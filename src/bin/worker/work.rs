@@ -177,6 +177,7 @@ pub fn start() {
             told_texts: Cell::new(false),
         }
     });
+    let early = worker.clone();
     listen::<ToWorker, FromWorker>(move |received| {
         let loads = loads(&received.message);
         let cancels = received.message == ToWorker::CancelLoad;
@@ -204,6 +205,11 @@ pub fn start() {
             }
         }
         worker.wake();
+    });
+    // while the page is not ready itself
+    spawn_local(async move {
+        turn().await;
+        early.engine.borrow().choose_kernels();
     });
 }
 

@@ -87,6 +87,12 @@ pub fn lanes(channel: &[i8]) -> impl Iterator<Item = Lanes> {
     groups.iter().map(Lanes::of).chain(last)
 }
 
+/// The largest Euclidean norm of a lane of a channel.
+pub fn largest_lane_norm(channel: &[i8]) -> f32 {
+    let largest = lanes(channel).fold(0, |largest, lanes| largest.max(lanes.squares[0]).max(lanes.squares[1]));
+    (largest as f32).sqrt()
+}
+
 /// One panel as a kernel gets it. Those that sum in i16 need the starts, others the offsets.
 #[derive(Clone, Copy)]
 #[allow(dead_code)] // no target has kernels of all kinds

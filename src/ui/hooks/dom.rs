@@ -131,18 +131,6 @@ pub fn version() -> String {
     address.find('?').map(|i| address[i..].to_owned()).unwrap_or_default()
 }
 
-/// What the worker's script is asked for with: the mark, and the program (`variant=plain`, `relaxed` or `threads`), the number of
-/// threads (`threads=2`) and of workers (`workers=2`) where the page's own address names them, as tests do.
-pub fn worker_query() -> String {
-    let query = window().location().search().unwrap_or_default();
-    let known = |part: &&str| ["variant=", "threads=", "workers="].iter().any(|name| part.starts_with(name));
-    let asked = query.trim_start_matches('?').split('&').filter(known);
-    let version = version();
-    let mark = Some(version.trim_start_matches('?')).filter(|mark| !mark.is_empty());
-    let parts: Vec<&str> = mark.into_iter().chain(asked).collect();
-    if parts.is_empty() { String::new() } else { format!("?{}", parts.join("&")) }
-}
-
 /// The device's memory, about, as far as the browser says so (W3C Device Memory: rounded, and never more than some GB).
 pub fn device_memory_bytes() -> Option<u64> {
     let gib = js_sys::Reflect::get(&window().navigator(), &"deviceMemory".into()).ok()?.as_f64()?;

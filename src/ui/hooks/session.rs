@@ -282,7 +282,7 @@ impl Session {
 
     fn spawn(&self) {
         let session = self.clone();
-        let link = WorkerLink::spawn(&format!("worker-boot.js{}", dom::worker_query()), move |heard| {
+        let link = WorkerLink::start(move |heard| {
             session.0.silent_looks.set(0);
             session.hear(heard);
         });
