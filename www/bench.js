@@ -79,7 +79,7 @@ else {
   const address = new URL(`worker-boot.js${version}`, import.meta.url);
   if (variant) address.searchParams.set('variant', variant);
   address.searchParams.set('threads', threads);
-  worker = new Worker(address, { type: 'module', name: model === 'embedded' ? 'oddlens-bench-default-model' : 'oddlens-bench' });
+  worker = new Worker(address, { type: 'module', name: model === 'embedded' ? 'oddlens-bench wants=' : 'oddlens-bench' });
   worker.onerror = (event) => end({ error: event.message || 'the worker could not be started' });
   worker.onmessage = ({ data: [text] }) => {
     const said = JSON.parse(text);

@@ -28,13 +28,13 @@ function newWorker(kind) {
   return { worker, name, heard };
 }
 
-// The first worker starts at once, so that its program comes while the page's does, and the model with it: what the worker's name asks for
-// (www/worker-boot.js). The page takes it, and starts others when it needs another (src/link/owner_side.rs).
+// The first worker starts at once, so that its program comes while the page's does, and with it the model that the worker's name wants
+// (www/worker-boot.js; none: the default). The page takes it, and starts others when it needs another (src/link/owner_side.rs).
 function startFirstWorker() {
-  const wantsDefault = !/[#&]model=/.test(location.hash);
+  const [, model = ''] = location.hash.match(/[#&]model=([^&]*)/) ?? [];
   let first;
   try {
-    first = newWorker(wantsDefault ? 'oddlens-default-model' : 'oddlens');
+    first = newWorker(`oddlens wants=${model} `);
   } catch {
     // the page tries again, and says why it cannot be
   }

@@ -23,8 +23,8 @@ async function start(name) {
   await init({ module_or_path: program });
 }
 
-// What the program will ask for first, fetched while it is compiled (it takes this instead of asking: src/bin/worker/fetch.rs): the manifest,
-// and the default model's file where this worker's name says that it will be wanted.
+// What the program will ask for first, fetched while it is compiled (it takes this instead of asking: src/bin/worker/fetch.rs), where this
+// worker's name says what will be wanted: the manifest, and the file of the model `wants=ID` or, without an ID, of the default one.
 self.fetchedEarly = new Map();
 
 function fetchEarly(path) {
@@ -35,15 +35,16 @@ function fetchEarly(path) {
   return response;
 }
 
-async function fetchDefaultModel() {
+async function fetchModel(id) {
   const response = await fetchEarly('weights/manifest.json');
   const manifest = await response.clone().json();
-  const model = manifest.models.find((model) => model.id === manifest.default);
+  const model = manifest.models.find((model) => model.id === (id || manifest.default));
   // one from afar is never fetched unasked, and one in parts goes into the store
   if (model && !model.address && !model.parts?.length) fetchEarly(`weights/${model.file}?v=${model.sha256.slice(0, 16)}`);
 }
 
-if (self.name.includes('default-model')) fetchDefaultModel().catch(() => {});
+const wanted = self.name.match(/ wants=(\S*)/);
+if (wanted) fetchModel(wanted[1]).catch(() => {});
 
 // What the program calls when it has enough work for them: starts the helpers, once, and answers how many there are.
 function helpersUpTo(count) {

@@ -131,9 +131,10 @@ impl<S: Source> Source for Blocks<S> {
         if range.end > self.size() {
             return Err(beyond(&range, self.size()));
         }
-        let mut bytes = room(&range)?;
-        let (mut kept, mut at, mut rest) = (self.kept.borrow_mut(), range.start, &mut bytes[..]);
-        while !rest.is_empty() {
+        let mut bytes = reserved(&range)?;
+        let mut kept = self.kept.borrow_mut();
+        let mut at = range.start;
+        while at < range.end {
             let number = at / Self::BLOCK;
             let start = number * Self::BLOCK;
             let block = match kept.iter().position(|&(n, _)| n == number) {
@@ -146,10 +147,9 @@ impl<S: Source> Source for Blocks<S> {
                 }
             };
             let from = &block.1[(at - start) as usize..];
-            let part = from.len().min(rest.len());
-            let (now, later) = rest.split_at_mut(part);
-            now.copy_from_slice(&from[..part]);
-            (at, rest) = (at + part as u64, later);
+            let from = &from[..from.len().min((range.end - at) as usize)];
+            bytes.extend_from_slice(from);
+            at += from.len() as u64;
             kept.push(block);
         }
         Ok(Cow::Owned(bytes))
@@ -175,15 +175,20 @@ pub fn pieces(file: &dyn Source) -> impl Iterator<Item = Result<Cow<'_, [u8]>, W
 /// # Errors
 /// When memory does not suffice.
 pub fn room(range: &Range<u64>) -> Result<Vec<u8>, WeightsError> {
+    let mut bytes = reserved(range)?;
+    bytes.extend(std::iter::repeat_n(0, range.end.saturating_sub(range.start) as usize));
+    Ok(bytes)
+}
+
+/// Memory for the bytes of a range, none of them in it yet.
+///
+/// # Errors
+/// When memory does not suffice.
+fn reserved(range: &Range<u64>) -> Result<Vec<u8>, WeightsError> {
     let size = range.end.saturating_sub(range.start);
     let mut bytes = Vec::new();
-    match usize::try_from(size).ok().and_then(|size| Some((size, bytes.try_reserve_exact(size).ok()?))) {
-        Some((size, ())) => {
-            bytes.extend(std::iter::repeat_n(0, size));
-            Ok(bytes)
-        }
-        None => Err(unreadable(range, format!("{size} bytes do not fit into memory"))),
-    }
+    let fits = usize::try_from(size).is_ok_and(|size| bytes.try_reserve_exact(size).is_ok());
+    if fits { Ok(bytes) } else { Err(unreadable(range, format!("{size} bytes do not fit into memory"))) }
 }
 
 /// That these bytes could not be had, and why, on one line.

@@ -44,14 +44,14 @@ const label = async (person, name, key) => {
   await person.page.keyboard.press(key);
 };
 
-/// Samples, with "food" as what is normal (a word that misleads this model), all labelled by folder.
+/// Samples, with "snack" as what is normal (a word that misleads this model), all labelled by folder.
 async function labelledSamples(t, person, page, how = (name) => name) {
   const folder = scratch(t);
   for (const [kind, names] of [["normal", oranges], ["anomalous", others]]) {
     mkdirSync(join(folder, kind));
     for (const name of names) writeFileSync(join(folder, kind, how(name)), file("www/samples", name));
   }
-  await person.setClasses("food");
+  await person.setClasses("snack");
   await page.locator("input[webkitdirectory]").setInputFiles(folder);
   await person.settled(10);
   await person.hook("lab").click();
@@ -68,7 +68,7 @@ describe("labels and learning", () => {
     const { url } = await host(t);
     await visit(browser, url, {}, async (person, page) => {
       const folder = await labelledSamples(t, person, page);
-      const lines = commandLine([folder], "--normal", "food");
+      const lines = commandLine([folder], "--normal", "snack");
       const of = (kind) => lines.filter((l) => l.path.includes(`/${kind}/`)).map((l) => l.margin);
       const [normal, outliers] = [of("normal"), of("anomalous")];
       assert.deepEqual([normal.length, outliers.length], [5, 5]);
@@ -78,7 +78,7 @@ describe("labels and learning", () => {
       const interval = await page.evaluate(() => { const { low, high, value } = document.querySelector('[data-testid="auroc"]').dataset; return [low, value, high].map(Number); });
       assert.ok(interval[0] < interval[1] && interval[1] <= interval[2], `${interval}`);
       // and what the command line itself says of the folder
-      const said = commandLine([folder], "--normal", "food", "--labels", "folder").at(-1);
+      const said = commandLine([folder], "--normal", "snack", "--labels", "folder").at(-1);
       const measured = JSON.stringify(said);
       for (const number of [await value(person, "auroc"), await value(person, "average-precision"), await value(person, "fpr95")]) {
         assert.ok(Object.values(said).some((v) => Math.abs(v - number) < 1e-9), `${number} is among ${measured}`);
@@ -184,7 +184,7 @@ describe("labels and learning", () => {
       await person.screenshot("learned-wide");
       // the command line learns the same from the same examples
       const examples = ["--normal-examples", join(folder, "normal"), "--outlier-examples", join(folder, "anomalous")];
-      const lines = commandLine([folder], "--normal", "food", "--method", "bce", ...examples).filter((line) => line.path);
+      const lines = commandLine([folder], "--normal", "snack", "--method", "bce", ...examples).filter((line) => line.path);
       assert.equal(lines.length, 10);
       for (const card of await person.results()) {
         const line = lines.find((line) => line.path.endsWith(card.name.split("/").slice(-2).join("/")));
@@ -281,7 +281,7 @@ describe("labels and learning", () => {
       }
       await load("head.json", head);
       await person.hook("head-loaded").waitFor();
-      assert.deepEqual(await person.chips(), ["food"], "what is normal came with it");
+      assert.deepEqual(await person.chips(), ["snack"], "what is normal came with it");
       await person.until("the head scores as it did", (score) => Math.abs(Number(document.querySelector('[data-testid="result"]').dataset.score) - score) < 1e-6, scores);
     });
   });

@@ -84,7 +84,8 @@ describe("resilience", () => {
       const isWorkers = (path) => /\/worker(-relaxed)?_bg\.wasm$/.test(path);
       const server = await host(t, { wait: (path) => (path.endsWith("/page_bg.wasm") ? held : broken && isWorkers(path) ? Promise.reject(new Error("gone")) : undefined) });
       const allowed = broken ? [/Failed to load resource|500/] : [];
-      await visit(browser, server.url, { ready: false, allowed, context: { serviceWorkers: "block" } }, async (person, page) => {
+      // a link that was shared names the model
+      await visit(browser, `${server.url}#normal=dog&model=mini`, { ready: false, allowed, context: { serviceWorkers: "block" } }, async (person, page) => {
         const wanted = broken ? [isWorkers] : [isWorkers, (path) => path.endsWith("/weights/manifest.json"), (path) => path.endsWith(".gguf")];
         const deadline = Date.now() + 30_000;
         while (!wanted.every((is) => server.requests.some(is))) {

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 import evaluate
 import metrics
@@ -215,6 +216,16 @@ def check_evaluating(root):
     assert results["singles"]["untaught"] == ["volcano"] and results["singles"]["names"] == 1
 
 
+def check_mean(root):
+    """Of a model and itself it is the model."""
+    model = root / "out" / "model.safetensors"
+    script("mean.py", "--out", root / "mean", f"0.25={model}", f"0.75={model}")
+    first, mean = load_file(model), load_file(root / "mean" / "model.safetensors")
+    assert first.keys() == mean.keys() and all(torch.equal(v, mean[k]) for k, v in first.items())
+    for name in ("config.json", "token_ids.json", "vocabulary.json"):
+        assert (root / "mean" / name).read_bytes() == (root / "out" / name).read_bytes()
+
+
 def check_metrics():
     assert metrics.auroc([0.1, 0.2, 0.2, 0.9], [False, False, True, True]) == 0.875  # 3.5 of 4 pairs
     assert np.isnan(metrics.auroc([1.0, 2.0], [True, True]))
@@ -261,6 +272,7 @@ def main():
         check_preparing(root, args.bpe)
         check_training(root)
         check_evaluating(root)
+        check_mean(root)
         if args.transformers:
             check_transformers(root, args.bpe)
     print("smoke test passed")

@@ -58,7 +58,7 @@ NEARNESS = 12.0  # how much likelier a near name is drawn: exp(NEARNESS * cosine
 
 @dataclass(frozen=True)
 class Recipe:
-    """Every setting, with the value that the shipped model was trained with. A budget of 0 does not limit."""
+    """Every setting, with the value that the last round of the shipped model was trained with. A budget of 0 does not limit."""
 
     seed: int = 1
     # geometry
@@ -71,14 +71,14 @@ class Recipe:
     text_layers: int = 3
     text_heads: int = 3
     # budgets
-    image_minutes: float = 34.0
-    image_steps: int = 2600
-    text_minutes: float = 6.0
-    text_steps: int = 1200
-    align_minutes: float = 4.0
-    align_steps: int = 500
+    image_minutes: float = 85.0
+    image_steps: int = 3600
+    text_minutes: float = 5.0
+    text_steps: int = 400
+    align_minutes: float = 5.0
+    align_steps: int = 200
     # resolution:share of the image stage, in this order; low resolutions are several times cheaper a picture
-    phases: str = "48:0.7,64:0.3"
+    phases: str = "48:0.5,64:0.5"
     batch: int = 256
     text_batch: int = 512
     # learning rates: Muon for the matrices inside the layers, AdamW for all else
@@ -99,8 +99,8 @@ class Recipe:
     # augmentation: least share of the side that a crop keeps, early and late; share of pictures made coarse
     crop: float = 0.65
     late_crop: float = 0.8
-    coarse: float = 0.3
-    jpeg: float = 0.0  # share of the coarse ones that are compressed while they are small
+    coarse: float = 0.45
+    jpeg: float = 0.5  # share of the coarse ones that are compressed while they are small
     bfloat16: bool = True
 
     @staticmethod

@@ -39,8 +39,8 @@ const STEPS: [Step; 7] = [
     },
     Step {
         title: "A misleading prompt",
-        text: "Words are cheap, and the wrong word costs. An orange is food, surely? The pictures and labels stay the same; only the word changes.",
-        button: "Say that “food” is normal",
+        text: "Words are cheap, and the wrong word costs. An orange is a snack, surely? The pictures and labels stay the same; only the word changes.",
+        button: "Say that “snack” is normal",
         look: "Hardly a picture passes now, and the curve sinks. Here the page warns that the model was never taught the word; a large CLIP knows it, and is misled by others. Could pictures help where the word does not?",
         panel: "judgement",
     },
@@ -170,7 +170,7 @@ fn perform(props: &TourProps, at: usize) {
             bring_samples(props);
             label_samples(props);
         }
-        2 => normal("food"),
+        2 => normal("snack"),
         3 => {
             let method = session
                 .state()
