@@ -24,14 +24,20 @@ function newWorker(kind) {
   const name = `${kind}-${Date.now()}-${Math.random()}`;
   const worker = new Worker(new URL(`worker-boot.js${query && '?'}${query}`, import.meta.url), { type: 'module', name });
   const heard = [];
-  for (const type of ['message', 'error', 'messageerror']) worker[`on${type}`] = (event) => heard.push(event);
+  for (const type of ['message', 'error', 'messageerror']) {
+    worker[`on${type}`] = (event) => {
+      event.preventDefault(); // it is told when the page has the worker
+      heard.push(event);
+    };
+  }
   return { worker, name, heard };
 }
 
 // The first worker starts at once, so that its program comes while the page's does, and with it the model that the worker's name wants
 // (www/worker-boot.js; none: the default). The page takes it, and starts others when it needs another (src/link/owner_side.rs).
 function startFirstWorker() {
-  const [, model = ''] = location.hash.match(/[#&]model=([^&]*)/) ?? [];
+  // the last one counts (src/app_state/permalink.rs)
+  const model = [...location.hash.matchAll(/[#&]model=([\w.-]{1,64})(?=&|$)/g)].at(-1)?.[1] ?? '';
   let first;
   try {
     first = newWorker(`oddlens wants=${model} `);
@@ -62,6 +68,7 @@ async function start() {
     const { default: init } = await import(`./page.js${version}`);
     await init({ module_or_path: new URL(`page_bg.wasm${version}`, import.meta.url) });
   } catch (error) {
+    self.startWorker?.().worker.terminate();
     say(`The page's program could not be loaded: ${error.message ?? error}. Reload the page to try again.`);
     throw error;
   }

@@ -27,24 +27,28 @@ async function start(name) {
 // worker's name says what will be wanted: the manifest, and the file of the model `wants=ID` or, without an ID, of the default one.
 self.fetchedEarly = new Map();
 
-function fetchEarly(path) {
+// `first` is done with the answer before the program has it.
+function fetchEarly(path, first) {
   const controller = new AbortController();
-  const response = fetch(new URL(path, here), { signal: controller.signal });
+  const response = fetch(new URL(path, here), { signal: controller.signal }).then(async (response) => {
+    await first(response).catch(() => {}); // the program will say what is wrong
+    return response;
+  });
   response.catch(() => {}); // the program asks anew
   self.fetchedEarly.set(path, { response, controller });
-  return response;
-}
-
-async function fetchModel(id) {
-  const response = await fetchEarly('weights/manifest.json');
-  const manifest = await response.clone().json();
-  const model = manifest.models.find((model) => model.id === (id || manifest.default));
-  // one from afar is never fetched unasked, and one in parts goes into the store
-  if (model && !model.address && !model.parts?.length) fetchEarly(`weights/${model.file}?v=${model.sha256.slice(0, 16)}`);
 }
 
 const wanted = self.name.match(/ wants=(\S*)/);
-if (wanted) fetchModel(wanted[1]).catch(() => {});
+if (wanted) {
+  fetchEarly('weights/manifest.json', async (response) => {
+    const manifest = await response.clone().json();
+    const model = manifest.models.find((model) => model.id === (wanted[1] || manifest.default));
+    // one from afar is never fetched unasked, and one in parts goes into the store
+    if (!model || model.address || model.parts?.length) return;
+    // a browser fetches little of what nobody reads
+    fetchEarly(`weights/${model.file}?v=${model.sha256.slice(0, 16)}`, async (response) => void response.clone().arrayBuffer().catch(() => {}));
+  });
+}
 
 // What the program calls when it has enough work for them: starts the helpers, once, and answers how many there are.
 function helpersUpTo(count) {

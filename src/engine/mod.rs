@@ -16,6 +16,7 @@ use std::rc::Rc;
 use crate::clip::Encoder;
 use crate::clip::on_demand::OnDemand;
 use crate::clip::text_table::TextTable;
+use crate::kernels::Kernels;
 use crate::protocol::{
     Event, ImageId, JobId, ModelEntry, ModelInfo, NotLoaded, Outcome, Parcel, Request, Setup, Stage, Timings,
 };
@@ -96,9 +97,9 @@ impl Engine {
         }
     }
 
-    /// Finds the fastest kernels now, so that a first model does not wait for it.
-    pub fn choose_kernels(&self) {
-        self.kernels.get();
+    /// The fastest kernels here: found now, where that was not before, so that a first model does not wait for it.
+    pub fn fastest_kernels(&self) -> Kernels {
+        self.kernels.get()
     }
 
     /// Builds the model of `file` and says so; `started` is the clock's time when loading began. On failure

@@ -6,8 +6,8 @@
 //! the idea of LLM.int8() (Dettmers et al. 2022); the rule for which numbers is ours, and looks at one row alone, so that the
 //! result for a picture does not depend on its batch.
 //!
-//! One row may be worth more than the others ([`QMatrix::with_fine_first`]): what its 7 bits leave is rounded once more, as a row of its own, and
-//! added, which is as good as 12 bits for that row and costs one row more.
+//! One row may be worth more than the others ([`QMatrix::with_fine_first`]): what its 7 bits leave is rounded once more, and added in whole numbers,
+//! which is as good as 12 bits for that row. Where activations are bytes that costs one row more; where they are of 16 bits, nothing.
 //!
 //! Some outliers are known beforehand: the few channels of a CLIP's residual stream that are far larger than the rest. What reads or
 //! writes them is [`Exact`]: their inputs and outputs stay in f32, weights included.
@@ -302,9 +302,14 @@ impl QMatrix {
         Self { fine_first: self.precision != Precision::Bits12, ..self }
     }
 
-    /// Rows that the kernels see for `m`.
+    /// Rows that the kernels see for `m`: the first one's remainder comes after them all, where it does not fit into its own codes.
     fn rows(&self, m: usize) -> usize {
-        m + usize::from(self.fine_first && m > 0)
+        m + usize::from(self.fine_first && m > 0 && matches!(self.packed, Packed::Quads(_)))
+    }
+
+    /// Steps of the remainder in one of the first row.
+    fn remainder_steps(&self) -> i16 {
+        2 * i16::from(REMAINDER_STEPS.min(self.precision.centre()))
     }
 
     /// Output channels.
@@ -448,16 +453,14 @@ impl QMatrix {
             let count = PANELS.min(part.panels.end - first);
             let (sums, some) = (&mut sums[..count * one], first..first + count);
             panel(some.clone(), sums);
-            vector::scaled(sums, &scales[..m], &scale[some.clone()], &bias[some.clone()], PANELS, block);
-            if self.fine_first {
-                // the first row's remainder comes after all rows
-                let first = block.as_chunks_mut::<NR>().0;
-                for ((sums, scale), first) in sums.chunks_exact(one).zip(&scale[some]).zip(first) {
-                    for (i, first) in first.iter_mut().enumerate() {
-                        *first += sums[m * NR + i] as f32 * (scales[m] * scale[i]);
-                    }
+            if self.rows(m) > m {
+                let steps = i32::from(self.remainder_steps());
+                for sums in sums.chunks_exact_mut(one) {
+                    let (rows, remainder) = sums.split_at_mut(m * NR);
+                    rows[..NR].iter_mut().zip(remainder).for_each(|(first, rest)| *first = steps * *first + *rest);
                 }
             }
+            vector::scaled(sums, &scales[..m], &scale[some.clone()], &bias[some], PANELS, block);
             if let Some(finish) = finish {
                 finish(block);
             }
@@ -540,22 +543,24 @@ impl QMatrix {
         crew::each(&mut parts, |part| self.some_rows(part));
         scratch.outliers.clear();
         scratch.rows.iter().for_each(|buffers| scratch.outliers.extend_from_slice(&buffers.outliers));
-        if all > m {
+        if self.fine_first && m > 0 {
             self.quantize_remainder(&x[..self.k], m, scratch);
         }
     }
 
-    /// What the rounding of the first row `[k]` left of it becomes row `r`. Outliers have no part in it: what is left of them is added anyway.
+    /// What the rounding of the first row `[k]` left of it becomes row `r`, or is added to the first row's codes, which then are of smaller steps.
+    /// Outliers have no part in it: what is left of them is added anyway.
     fn quantize_remainder(&self, x: &[f32], r: usize, scratch: &mut Scratch) {
         let (low, high) = self.precision.range();
         let (low, high) = (f32::from(low), f32::from(high));
         let centre = self.precision.centre();
         let scale = scratch.scales[0];
-        let fine = 0.5 * scale / f32::from(REMAINDER_STEPS.min(centre));
-        scratch.scales[r] = fine;
+        let fine = scale / f32::from(self.remainder_steps());
+        scratch.scales[0] = fine;
         let buffers = &mut scratch.rows[0];
+        let code = |v: f32| vector::code(v, 1.0 / scale, low, high);
         buffers.row.clear();
-        buffers.row.extend(x.iter().map(|&v| v - scale * vector::code(v, 1.0 / scale, low, high) as f32));
+        buffers.row.extend(x.iter().map(|&v| v - scale * code(v) as f32));
         self.exact.inputs.iter().for_each(|&i| buffers.row[i] = 0.0);
         scratch.outliers.iter().filter(|o| o.row == 0).for_each(|o| buffers.row[o.input] = 0.0);
         match &self.packed {
@@ -569,7 +574,12 @@ impl QMatrix {
                 buffers.signed.resize(pairs::padded_k(self.k), 0);
                 buffers.signed[self.k..].fill(0);
                 vector::signed_codes(&buffers.row, 1.0 / fine, (low, high), &mut buffers.signed[..self.k]);
-                pairs::pack_row(&buffers.signed, r, &mut scratch.pairs);
+                // larger than twelve bits at times, but the norms of their lanes are bounded, and with them the sums
+                for (signed, &v) in buffers.signed.iter_mut().zip(x) {
+                    *signed += self.remainder_steps() * code(v) as i16;
+                }
+                self.exact.inputs.iter().for_each(|&i| buffers.signed[i] = 0);
+                pairs::pack_row(&buffers.signed, 0, &mut scratch.pairs);
             }
         }
     }
@@ -640,7 +650,8 @@ fn products(m: usize, of_a_row: usize) -> u64 {
 fn quantize_channel(weights: &[f32], codes: &mut [i8], limit: Option<f32>) -> f32 {
     let (low, high) = vector::min_max(weights);
     let largest = high.max(-low);
-    if !(largest > 0.0 && largest.is_finite()) {
+    // zeros, or numbers too small to be told from them, whose scale could not be changed by a little; or a broken channel
+    if !(largest > 1e-30 && largest.is_finite()) {
         codes.fill(0);
         return 1.0;
     }
@@ -792,6 +803,19 @@ mod tests {
                         }
                     }
                 }
+            }
+        }
+    }
+
+    /// The least numbers there are have no step that could grow by a little.
+    #[test]
+    fn channels_of_the_least_numbers_are_zeros() {
+        for largest in [f32::from_bits(1), f32::from_bits(200), 1e-38, 1e-31, 1e-29] {
+            let weights: Vec<f32> = noise(64, 3).iter().map(|v| (v * largest).clamp(-largest, largest)).collect();
+            for precision in [Precision::Bits12, Precision::Bits7] {
+                let q = QMatrix::new(&weights, None, (1, 64), precision, Exact::default(), &Kernels::best());
+                let kept = (0..64).any(|i| q.weight(0, i) != 0.0);
+                assert_eq!(kept, largest > 1e-30, "{largest:e}");
             }
         }
     }

@@ -156,7 +156,8 @@ fn codes(fifth: &[u8], nibbles: &[u8]) -> std::array::IntoIter<f32, BLOCK> {
 pub fn encode_q8_0_rows(values: &[f32], row: usize, lane_norm: Option<f32>) -> Vec<u8> {
     assert!(row.is_multiple_of(Q8_0_BLOCK), "q8_0 stores whole blocks of 32");
     assert!(values.len().is_multiple_of(Q8_0_BLOCK), "q8_0 stores whole blocks of 32");
-    let row = row.max(Q8_0_BLOCK);
+    // a file may name rows of any length where it has none
+    let row = row.clamp(Q8_0_BLOCK, values.len().max(Q8_0_BLOCK));
     let mut out = vec![0; values.len() / Q8_0_BLOCK * (2 + Q8_0_BLOCK)];
     let mut codes = vec![0; row];
     for (values, stored) in values.chunks(row).zip(out.chunks_mut(row / Q8_0_BLOCK * (2 + Q8_0_BLOCK))) {
@@ -175,7 +176,7 @@ pub fn encode_q8_0_rows(values: &[f32], row: usize, lane_norm: Option<f32>) -> V
 /// Whether bytes are what [`encode_q8_0_rows`] could give: each row with one scale, finite, and within its limits.
 pub fn are_rows(bytes: &[u8], row: usize, lane_norm: Option<f32>) -> bool {
     let Some(size) = DType::Q8_0.bytes_for(row).filter(|&size| size > 0) else { return false };
-    let mut codes = Vec::with_capacity(row);
+    let mut codes = Vec::with_capacity(row.min(bytes.len()));
     bytes.chunks(size).all(|stored| {
         codes.clear();
         let scale = q8_0_row(stored, &mut codes);

@@ -222,6 +222,9 @@ async fn get(path: &str, signal: Option<&AbortSignal>) -> Result<Response, Strin
 
 /// What the script that started this worker has asked for already (www/worker-boot.js): once, and where it came well.
 async fn early(path: &str, signal: Option<&AbortSignal>) -> Option<Response> {
+    if signal.is_some_and(AbortSignal::aborted) {
+        return None;
+    }
     let map: Map = Reflect::get(&js_sys::global(), &"fetchedEarly".into()).ok()?.dyn_into().ok()?;
     let request = map.get(&path.into());
     map.delete(&path.into());

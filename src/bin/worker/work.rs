@@ -13,11 +13,10 @@ use oddlens::clip::{self, Sidecars};
 use oddlens::engine::self_test::SAMPLES;
 use oddlens::engine::sharing::{Answer, Ticket};
 use oddlens::engine::{Engine, ModelFile};
-use oddlens::kernels::crew;
+use oddlens::kernels::{Kernels, crew};
 use oddlens::link::worker_side::{listen, post};
 use oddlens::link::{FromWorker, Received, ToWorker};
 use oddlens::protocol::{Decoder, Event, JobId, ModelEntry, NotLoaded, Parcel, Pixels, Request, Setup, Stage};
-use oddlens::quant;
 use oddlens::score::prompts::usual_texts;
 use oddlens::weights::{Checkpoint, Naming, Source, manifest};
 use wasm_bindgen::JsCast;
@@ -206,10 +205,10 @@ pub fn start() {
         }
         worker.wake();
     });
-    // while the page is not ready itself
+    // before a model is asked for, most often
     spawn_local(async move {
         turn().await;
-        early.engine.borrow().choose_kernels();
+        early.engine.borrow().fastest_kernels();
     });
 }
 
@@ -221,9 +220,9 @@ fn failed(job: JobId, stage: Stage, message: String) {
     tell(Event::Failed { job, image: None, stage, message }.into());
 }
 
-async fn time_yourself(spec: bench::Spec) {
+async fn time_yourself(spec: bench::Spec, kernels: Kernels) {
     threads::gather().await;
-    let told = bench::run(spec, quant::fastest(now), now, &mut |what| post(&FromWorker::Timing(what.into()), vec![]));
+    let told = bench::run(spec, kernels, now, &mut |what| post(&FromWorker::Timing(what.into()), vec![]));
     post(&told.map_or_else(FromWorker::Trouble, |report| FromWorker::Timed(Box::new(report))), vec![]);
 }
 
@@ -405,7 +404,10 @@ impl Worker {
                 ToWorker::Ask(Request::DeleteModel { job, model }) => self.delete(job, &model).await,
                 ToWorker::Ask(request) => self.ask(request, received.buffers).await,
                 ToWorker::Frame { job } => self.frame(job, received.bitmap),
-                ToWorker::Bench(spec) => time_yourself(spec).await,
+                ToWorker::Bench(spec) => {
+                    let kernels = self.engine.borrow().fastest_kernels();
+                    time_yourself(spec, kernels).await;
+                }
                 // heard already
                 ToWorker::CancelLoad | ToWorker::ManyWait => {}
             }

@@ -19,7 +19,8 @@ use super::{MR, NR, Peak, padded_n, padded_rows};
 
 /// `k` is padded to a multiple of this.
 pub const K_STEP: usize = 16;
-/// Largest magnitude of an activation: 12 bits. With it, sums over `k` up to [`super::MAX_K`] fit in i32.
+/// Largest magnitude of an activation: 12 bits. With it, sums over `k` up to [`super::MAX_K`] fit in i32. Larger ones may be given where something
+/// else bounds the sums.
 pub const MAX_ACTIVATION: i16 = 2047;
 
 /// One implementation.
