@@ -19,7 +19,7 @@
 //! | 5 | `app_state` | the page's pure reducer | Yew, DOM, models |
 //! | 5 | `bench` | how fast a model runs here, from a seed and a given clock | browser, files |
 //! | 6 | `eval` (`cli`) | data sets on disk, the cache of embeddings, tasks and runs, measures, tables and charts | the page, the terminal |
-//! | 6 | `link` | the wires between page and worker, and between that one and its hands: spawn, transfer, respawn | what the messages mean |
+//! | 6 | `link` | the wires between page and worker, and between that one and its hands: taking over, transfer, respawn | what the messages mean |
 //! | 6 | `ui` | the page: `app`, `hooks`, `components` | tensors, models, scorers |
 //! | - | `bin/page`, `bin/worker`, `bin/oddlens` | entry points and the edges: network in the worker, files and network in the command line | |
 //!

@@ -660,9 +660,7 @@ fn quantize_channel(weights: &[f32], codes: &mut [i8], limit: Option<f32>) -> f3
 
 /// Has the codes of an output channel keep to the limits, where they do not; takes their scale and returns what it is then.
 fn requantize_channel(codes: &mut [i8], scale: f32, limit: Option<f32>) -> f32 {
-    // to the end in any case: a look at each that may end early is ten times as long
-    let least = codes.iter().fold(0, |least: i8, &code| least.min(code));
-    if least >= -MAX_WEIGHT && limit.is_none_or(|limit| quads::largest_lane_norm(codes) <= limit) {
+    if quads::are_within(codes, limit) {
         return scale;
     }
     let weights: Vec<f32> = codes.iter().map(|&code| scale * f32::from(code)).collect();

@@ -180,10 +180,7 @@ pub fn are_rows(bytes: &[u8], row: usize, lane_norm: Option<f32>) -> bool {
     bytes.chunks(size).all(|stored| {
         codes.clear();
         let scale = q8_0_row(stored, &mut codes);
-        scale.is_some_and(f32::is_finite)
-            && codes.len() == row
-            && !codes.contains(&i8::MIN)
-            && lane_norm.is_none_or(|most| quads::largest_lane_norm(&codes) <= most)
+        scale.is_some_and(f32::is_finite) && codes.len() == row && quads::are_within(&codes, lane_norm)
     })
 }
 

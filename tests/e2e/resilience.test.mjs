@@ -78,14 +78,14 @@ describe("resilience", () => {
   });
 
   test("the worker's program and the model do not wait for the page's program, nor is lost what the worker says before it", async (t) => {
-    for (const broken of [false, true]) {
+    // the second is as a link that was shared
+    for (const [fragment, broken] of [["", false], ["#normal=dog&model=mini", false], ["", true]]) {
       let release;
       const held = new Promise((done) => (release = done));
       const isWorkers = (path) => /\/worker(-relaxed)?_bg\.wasm$/.test(path);
       const server = await host(t, { wait: (path) => (path.endsWith("/page_bg.wasm") ? held : broken && isWorkers(path) ? Promise.reject(new Error("gone")) : undefined) });
       const allowed = broken ? [/Failed to load resource|500/] : [];
-      // a link that was shared names the model
-      await visit(browser, `${server.url}#normal=dog&model=mini`, { ready: false, allowed, context: { serviceWorkers: "block" } }, async (person, page) => {
+      await visit(browser, server.url + fragment, { ready: false, allowed, context: { serviceWorkers: "block" } }, async (person, page) => {
         const wanted = broken ? [isWorkers] : [isWorkers, (path) => path.endsWith("/weights/manifest.json"), (path) => path.endsWith(".gguf")];
         const deadline = Date.now() + 30_000;
         while (!wanted.every((is) => server.requests.some(is))) {

@@ -93,6 +93,13 @@ pub fn largest_lane_norm(channel: &[i8]) -> f32 {
     (largest as f32).sqrt()
 }
 
+/// Whether kernels can take a channel's codes as they are: none is -128, and the norm of no lane is beyond `lane_norm`.
+pub fn are_within(channel: &[i8], lane_norm: Option<f32>) -> bool {
+    // to the end in any case: a look at each that may end early is ten times as long
+    let least = channel.iter().fold(0, |least: i8, &code| least.min(code));
+    least > i8::MIN && lane_norm.is_none_or(|most| largest_lane_norm(channel) <= most)
+}
+
 /// One panel as a kernel gets it. Those that sum in i16 need the starts, others the offsets.
 #[derive(Clone, Copy)]
 #[allow(dead_code)] // no target has kernels of all kinds
