@@ -119,7 +119,7 @@ impl Config {
     }
 
     /// What shapes tell. Heads, epsilon and activation are left for [`Config::of`] to fill in.
-    fn from_shapes(checkpoint: &Checkpoint) -> Result<Self, WeightsError> {
+    pub(super) fn from_shapes(checkpoint: &Checkpoint) -> Result<Self, WeightsError> {
         if let Some(other) = unusable(checkpoint) {
             return Err(WeightsError::NotClip(format!("it is {other}")));
         }

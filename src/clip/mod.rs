@@ -25,6 +25,7 @@ use thiserror::Error;
 use crate::embedding::{EmbeddingError, Embeddings};
 use crate::kernels::Kernels;
 use crate::quant::Fastest;
+use crate::weights::ahead::Ahead;
 use crate::weights::{Checkpoint, DType, Source, Tensors, Value, WeightsError, convert};
 pub use config::{Activation, Config};
 use lexicon::Lexicon;
@@ -332,6 +333,12 @@ pub fn is_own(checkpoint: &Checkpoint) -> bool {
 pub fn own_file<'a>(checkpoint: &'a Checkpoint, sidecars: &Sidecars) -> Result<convert::Conversion<'a>, ClipError> {
     let additions = gguf_additions(checkpoint, sidecars, true)?;
     Ok(convert::Conversion::new(checkpoint, additions, convert::Quant::Q8)?)
+}
+
+/// What [`own_file`] can begin with before all of a file has come; nothing where the file is ours already, or no CLIP by its tensors.
+pub fn own_ahead(checkpoint: Checkpoint) -> Option<Ahead> {
+    let is_to_be_made = !is_own(&checkpoint) && Config::from_shapes(&checkpoint).is_ok();
+    is_to_be_made.then(|| Ahead::of(checkpoint, convert::Quant::Q8))
 }
 
 /// The merge rules that a GGUF of ours carries.

@@ -2,11 +2,13 @@
 //! tokenizer's merge rules, and what a small model needs beside (ids of its token rows, its vocabulary).
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
+use super::ahead::Made;
 use super::blocks::{are_rows, encode_q8_0_rows};
 use super::gguf::{self, OutHeader};
 use super::source::unreadable;
-use super::{Checkpoint, DType, PIECE, Value, WeightsError, count};
+use super::{Checkpoint, DType, PIECE, TensorInfo, Value, WeightsError, count};
 use crate::kernels::quads;
 
 /// How linear weights are stored.
@@ -48,6 +50,7 @@ pub struct Conversion<'a> {
     tensors: Vec<OutHeader>,
     /// Those that are not the checkpoint's.
     added: BTreeMap<String, Vec<f32>>,
+    made: Option<&'a Made>,
     size: u64,
     written: u64,
     /// The tensor that is written, and how many of its numbers are.
@@ -67,14 +70,10 @@ impl<'a> Conversion<'a> {
         }
         keys.extend(additions.keys);
         let taken = checkpoint.tensors().iter().filter(|(name, _)| quant == Quant::Kept || *name != KNOWN_TEXTS);
-        let own = taken.map(|(name, info)| {
-            // a convolution's kernel is a matrix: one row an output channel
-            let shape = match info.shape[..] {
-                [n, c, h, w] => vec![n, c.saturating_mul(h).saturating_mul(w)],
-                _ => info.shape.clone(),
-            };
-            let dtype = if quant == Quant::Kept { info.dtype } else { stored_as(name, &shape, quant) };
-            OutHeader { name: name.clone(), dtype, shape }
+        let own = taken.map(|(name, info)| OutHeader {
+            dtype: if quant == Quant::Kept { info.dtype } else { stored_as(name, &info.shape, quant) },
+            name: name.clone(),
+            shape: rows_of(&info.shape),
         });
         let mut tensors: Vec<_> = own.collect();
         let mut added = BTreeMap::new();
@@ -89,7 +88,14 @@ impl<'a> Conversion<'a> {
         let header = gguf::header(&keys, &tensors);
         let size = tensors.iter().fold(header.len() as u64, |at, t| at + gguf::padding(at) as u64 + t.bytes());
         let as_is = quant == Quant::Kept;
-        Ok(Self { checkpoint, as_is, header: Some(header), tensors, added, size, written: 0, tensor: 0, number: 0 })
+        let header = Some(header);
+        Ok(Self { checkpoint, as_is, header, tensors, added, made: None, size, written: 0, tensor: 0, number: 0 })
+    }
+
+    /// The same, where tensors of the same file were converted before: those are read instead of made.
+    #[must_use]
+    pub fn with(self, made: Option<&'a Made>) -> Self {
+        Self { made, ..self }
     }
 
     /// Bytes of the whole file.
@@ -117,53 +123,19 @@ impl<'a> Conversion<'a> {
     fn piece(&mut self) -> Result<Vec<u8>, WeightsError> {
         let out = &self.tensors[self.tensor];
         let count = count(&out.shape).unwrap_or(0);
-        let row = out.shape.last().copied().unwrap_or(1);
         let info = self.checkpoint.tensors().get(&out.name);
-        // whole rows, since a row has one scale; a transposed matrix at once, since its rows lie scattered
-        let most = match info {
-            Some(info) if info.transposed => count,
-            _ if out.dtype == DType::Q8_0 => (PIECE / row.max(1)).max(1) * row,
-            _ => PIECE,
+        let range = self.number..count.min(self.number + numbers_at_once(out, info));
+        let bytes = match (self.added.get(&out.name), info) {
+            (Some(values), _) => converted(out, range.start, &values[range.clone()])?,
+            (None, Some(info)) if self.as_is => self.checkpoint.source().read(info.bytes_of(&range))?.into_owned(),
+            (None, Some(info)) => match self.made.and_then(|made| made.read(out, &range)) {
+                Some(bytes) => bytes?,
+                None => converted_piece(self.checkpoint, out, info, range.clone())?,
+            },
+            (None, None) => converted(out, range.start, &[])?,
         };
-        let range = self.number..count.min(self.number + most);
-        if let (true, Some(info)) = (self.as_is, info.filter(|_| !self.added.contains_key(&out.name))) {
-            let bytes = self.checkpoint.source().read(info.bytes_of(&range))?.into_owned();
-            self.go_on(range.end, count);
-            return Ok(bytes);
-        }
-        if let Some(info) =
-            info.filter(|info| out.dtype == DType::Q8_0 && info.dtype == DType::Q8_0 && !info.transposed)
-        {
-            let bytes = self.checkpoint.source().read(info.bytes_of(&range))?;
-            // rounded once more, they would not be the same
-            if are_rows(&bytes, row, lane_norm(&out.name)) {
-                let bytes = bytes.into_owned();
-                self.go_on(range.end, count);
-                return Ok(bytes);
-            }
-        }
-        let values = match (self.added.get(&out.name), info) {
-            (Some(values), _) => values[range.clone()].to_vec(),
-            (None, Some(info)) if info.transposed => self.checkpoint.f32(&out.name, &info.shape)?,
-            (None, Some(info)) => self.checkpoint.numbers(&out.name, info, range.clone())?,
-            (None, None) => Vec::new(),
-        };
-        if out.dtype != DType::F32 && values.iter().any(|v| v.abs() > 65_504.0) {
-            let got = values.iter().copied().fold(0f32, |a, v| if v.abs() > a.abs() { v } else { a });
-            let index = range.start + values.iter().position(|&v| v == got).unwrap_or(0);
-            return Err(WeightsError::NotFinite { name: format!("{} (in f16)", out.name), index, got });
-        }
-        let bytes = match out.dtype {
-            DType::Q8_0 => encode_q8_0_rows(&values, row, lane_norm(&out.name)),
-            dtype => dtype.encode(&values),
-        };
-        self.go_on(range.end, count);
+        (self.tensor, self.number) = if range.end == count { (self.tensor + 1, 0) } else { (self.tensor, range.end) };
         Ok(bytes)
-    }
-
-    /// So many of the present tensor's numbers are written, of so many.
-    fn go_on(&mut self, number: usize, count: usize) {
-        (self.tensor, self.number) = if number == count { (self.tensor + 1, 0) } else { (self.tensor, number) };
     }
 }
 
@@ -187,7 +159,65 @@ impl Iterator for Conversion<'_> {
     }
 }
 
-fn stored_as(name: &str, shape: &[usize], quant: Quant) -> DType {
+/// How many numbers of a tensor that is stored as `out` are converted at a time: whole rows, since a row has one scale; a transposed matrix at
+/// once, since its rows lie scattered.
+pub(super) fn numbers_at_once(out: &OutHeader, info: Option<&TensorInfo>) -> usize {
+    let row = out.shape.last().copied().unwrap_or(1);
+    match info {
+        Some(info) if info.transposed => count(&out.shape).unwrap_or(0),
+        _ if out.dtype == DType::Q8_0 => (PIECE / row.max(1)).max(1) * row,
+        _ => PIECE,
+    }
+}
+
+/// Some of a tensor's numbers as they are stored: as many at a time as [`numbers_at_once`] says.
+///
+/// # Errors
+/// When they cannot be read, or are not finite, or too large for the type.
+pub(super) fn converted_piece(
+    checkpoint: &Checkpoint,
+    out: &OutHeader,
+    info: &TensorInfo,
+    range: Range<usize>,
+) -> Result<Vec<u8>, WeightsError> {
+    if info.transposed {
+        return converted(out, 0, &checkpoint.f32(&out.name, &info.shape)?);
+    }
+    if out.dtype == DType::Q8_0 && info.dtype == DType::Q8_0 {
+        let bytes = checkpoint.source().read(info.bytes_of(&range))?;
+        // rounded once more, they would not be the same
+        if are_rows(&bytes, out.shape.last().copied().unwrap_or(1), lane_norm(&out.name)) {
+            return Ok(bytes.into_owned());
+        }
+    }
+    let start = range.start;
+    converted(out, start, &checkpoint.numbers(&out.name, info, range)?)
+}
+
+/// Numbers, of which the first is number `start` of the tensor, as they are stored.
+fn converted(out: &OutHeader, start: usize, values: &[f32]) -> Result<Vec<u8>, WeightsError> {
+    if out.dtype != DType::F32 && values.iter().any(|v| v.abs() > 65_504.0) {
+        let got = values.iter().copied().fold(0f32, |a, v| if v.abs() > a.abs() { v } else { a });
+        let index = start + values.iter().position(|&v| v == got).unwrap_or(0);
+        return Err(WeightsError::NotFinite { name: format!("{} (in f16)", out.name), index, got });
+    }
+    Ok(match out.dtype {
+        DType::Q8_0 => encode_q8_0_rows(values, out.shape.last().copied().unwrap_or(1), lane_norm(&out.name)),
+        dtype => dtype.encode(values),
+    })
+}
+
+/// A convolution's kernel is a matrix: one row an output channel.
+pub(super) fn rows_of(shape: &[usize]) -> Vec<usize> {
+    match shape[..] {
+        [n, c, h, w] => vec![n, c.saturating_mul(h).saturating_mul(w)],
+        _ => shape.to_vec(),
+    }
+}
+
+/// The type that a conversion gives a tensor of that shape.
+pub(super) fn stored_as(name: &str, shape: &[usize], quant: Quant) -> DType {
+    let shape = rows_of(shape);
     let row = shape.last().copied().unwrap_or(1);
     if shape.len() < 2 || name.contains(".exact_") { DType::F32 } else { matrix_type(name, row, quant) }
 }

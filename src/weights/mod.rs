@@ -6,6 +6,7 @@
 //!
 //! It does not know the forward pass (see `clip`).
 
+pub mod ahead;
 pub mod blocks;
 pub mod convert;
 pub mod gguf;

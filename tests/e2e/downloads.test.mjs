@@ -232,6 +232,65 @@ describe("downloads", () => {
     });
   });
 
+  test("16-bit floats are rounded while they come; a pause leaves nothing of that, and what is gone on with is the same model", async (t) => {
+    const { far, server, options } = await setting(t, halves.bytes);
+    const [expected] = commandLine([join(repository, "www/samples/oranges-two.jpg")], "--normal", "orange", "--model", halves.path);
+    // half of the file has come, and 8 of each 16 bits of it are kept
+    const made = (person) => person.until("half of it is made", async (least) => {
+      const folder = await (await navigator.storage.getDirectory()).getDirectoryHandle("models");
+      for await (const [name, file] of folder.entries()) if (/^incoming-/.test(name) && (await file.getFile()).size > least) return true;
+      return false;
+    }, halves.bytes.length / 5);
+    await visit(browser, server.url, options, async (person, page) => {
+      await person.setClasses("orange");
+      await person.pick({ name: "a.jpg", bytes: file("www/samples", "oranges-two.jpg") });
+      await person.settled(1);
+      await openPanel(person);
+      far.stallAt = halves.bytes.length / 2;
+      await press(page, "Download");
+      await made(person);
+      await person.hook("stop-loading").click();
+      await inUse(person, "mini");
+      await person.until("it is gone", async () => {
+        for await (const name of (await (await navigator.storage.getDirectory()).getDirectoryHandle("models")).keys()) if (/^incoming-/.test(name)) return false;
+        return true;
+      });
+      await press(page, "Resume");
+      await made(person);
+      far.stallAt = Infinity;
+      await inUse(person);
+      const [card] = await person.settled(1);
+      assert.ok(Math.abs(card.score - expected.score) < 1e-4, `${card.score} against ${expected.score}`);
+      await isKept(person);
+      await person.until("one file is left", async () => {
+        const names = [];
+        for await (const name of (await (await navigator.storage.getDirectory()).getDirectoryHandle("models")).keys()) if (!/\.(json|texts)$/.test(name)) names.push(name);
+        return names.length === 1;
+      });
+    });
+  });
+
+  for (const [room, megabytes, kept] of [["what was made while it came", 15, "false"], ["that and the whole model", 22, "true"]]) {
+    test(`a store with too little room for ${room} does without it`, async (t) => {
+      const { server, options } = await setting(t, halves.bytes);
+      await visit(browser, server.url, options, async (person, page, context) => {
+        await controlled(person);
+        await page.waitForTimeout(1000);
+        const used = await page.evaluate(async () => (await navigator.storage.estimate()).usage);
+        const session = await context.newCDPSession(page);
+        await session.send("Storage.overrideQuotaForOrigin", { origin: new URL(server.url).origin, quotaSize: used + megabytes * 1e6 });
+        await openPanel(person);
+        await press(page, "Download");
+        await inUse(person);
+        if (kept === "true") await isKept(person);
+        assert.equal(await line(page).getAttribute("data-kept"), kept);
+        await person.clickSample();
+        assert.equal((await person.settled(1))[0].state, "done");
+        assert.ok((await stored(page)).every((name) => !/^incoming-/.test(name)) || kept === "true", `${await stored(page)}`);
+      });
+    });
+  }
+
   test("wrong bytes, a web page, a missing file: one line, nothing kept, and the page goes on", async (t) => {
     const { far, server, options } = await setting(t);
     const bad = {

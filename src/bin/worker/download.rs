@@ -1,5 +1,5 @@
 //! Model files from afar into this browser's own store: in as many goes as it takes, hashed while they come, and nothing kept that is
-//! not what was promised. It does not know what weights are, but for their first bytes.
+//! not what was promised. It does not know what weights are, but for their first bytes, nor what is made of them while they come.
 //!
 //! Resuming is by HTTP's range requests (RFC 9110, section 14). The checksum is the manifest's, or the one in the pointer that Hugging
 //! Face's hub has in its repositories in place of a large file (Git LFS, docs/spec.md): the hub's header of the same meaning stands on
@@ -20,6 +20,7 @@ use web_sys::{
 };
 
 use crate::access::PORTION;
+use crate::ahead::AsItComes;
 use crate::arriving::Arriving;
 use crate::fetch::{self, PROGRESS_MILLIS, Watch};
 use crate::store::{self, Begun, Partial};
@@ -90,9 +91,13 @@ impl Sink {
     }
 
     /// Appends; where the store is full, all goes into memory.
-    fn append(&mut self, chunk: &Uint8Array, expected: Option<u64>) -> Result<(), String> {
+    async fn append(&mut self, chunk: &Uint8Array, expected: Option<u64>, ahead: &mut AsItComes) -> Result<(), String> {
         if let Sink::Store(partial) = self {
             let Err(full) = partial.append_from(chunk) else { return Ok(()) };
+            // the file itself goes before what was made of it
+            if ahead.give_up().await && partial.append_from(chunk).is_ok() {
+                return Ok(());
+            }
             let mut bytes = Vec::new();
             let size = usize::try_from(expected.unwrap_or_default().max(partial.len()));
             size.ok()
@@ -132,6 +137,7 @@ struct Download<'a> {
     hashed: u64,
     /// Hears of the front, once, when it has come and is what was promised. It lies in the store then.
     at_front: Option<AtFront<'a>>,
+    ahead: &'a mut AsItComes,
     /// What the host calls this version of the file.
     version: String,
     now: fn() -> f64,
@@ -140,7 +146,7 @@ struct Download<'a> {
 }
 
 /// Fetches the file of `entry`, from where an earlier attempt ended; `at_front` hears of its front, where that comes into the store. The
-/// caller holds the model's lock.
+/// caller holds the model's lock. What comes into the store is made ours by `ahead` meanwhile, as far as that goes.
 ///
 /// # Errors
 /// [`Ended`]; what has come so far is kept where it may still become the whole.
@@ -150,6 +156,7 @@ pub async fn file<'a>(
     now: fn() -> f64,
     progress: &'a mut dyn FnMut(u64, Option<u64>),
     at_front: Option<AtFront<'a>>,
+    ahead: &'a mut AsItComes,
 ) -> Result<Held, Ended> {
     let mut entry = entry.clone();
     if let (Some(address), true) = (&entry.address, entry.sha256.is_empty())
@@ -189,6 +196,7 @@ pub async fn file<'a>(
         hash: Sha256::new(),
         hashed: 0,
         at_front,
+        ahead,
         version: version.clone().unwrap_or_default(),
         now,
         told: now(),
@@ -200,6 +208,7 @@ pub async fn file<'a>(
         Err(e) => Err(e),
     };
     let (len, id) = (download.sink.len(), download.entry.id);
+    download.ahead.let_go();
     let of = if download.entry.bytes > 0 { format!(" of {}", download.entry.bytes) } else { String::new() };
     let held = match download.sink {
         Sink::Store(partial) => {
@@ -259,6 +268,7 @@ impl Download<'_> {
 
     async fn start_anew(&mut self) -> Result<(), Trouble> {
         self.sink.clear().map_err(Trouble::Fatal)?;
+        self.ahead.start_anew().await;
         (self.hash, self.hashed) = (Sha256::new(), 0);
         self.version = String::new();
         self.remember().await;
@@ -300,6 +310,13 @@ impl Download<'_> {
         self.at_front.take().map_or(Ok(()), |at_front| at_front(arriving)).map_err(Trouble::Useless)
     }
 
+    /// Has all that was hashed made ours.
+    async fn go_ahead(&mut self) {
+        if let (Sink::Store(partial), Some(size)) = (&self.sink, total(&self.entry)) {
+            self.ahead.go_on(partial, self.hashed, size).await;
+        }
+    }
+
     /// Hashes what an earlier visit left.
     async fn hash_again(&mut self) -> Result<(), Trouble> {
         let Sink::Store(partial) = &self.sink else { return Ok(()) };
@@ -310,6 +327,7 @@ impl Download<'_> {
             partial.read(at, portion).map_err(Trouble::Useless)?;
             at += portion.len() as u64;
             self.digest(portion)?;
+            self.go_ahead().await;
             // the same number again and again: what was there already says nothing about the network
             (self.progress)(partial.len(), total(&self.entry));
             turn().await;
@@ -449,9 +467,11 @@ impl Download<'_> {
             if expected.is_some_and(|n| self.sink.len() - start + bytes.len() as u64 > n) {
                 return Err(Trouble::Useless(format!("{address}: expected {} bytes, got more", expected.unwrap_or(0))));
             }
-            self.sink.append(&chunk, total(&self.entry)).map_err(Trouble::Fatal)?;
+            let expected = total(&self.entry);
+            self.sink.append(&chunk, expected, self.ahead).await.map_err(Trouble::Fatal)?;
             self.digest(&bytes)?;
             reader.give_back(&chunk);
+            self.go_ahead().await;
             self.tell(false);
         }
         let got = self.sink.len() - start;

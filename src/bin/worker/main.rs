@@ -5,6 +5,8 @@
 #[cfg(target_arch = "wasm32")]
 mod access;
 #[cfg(target_arch = "wasm32")]
+mod ahead;
+#[cfg(target_arch = "wasm32")]
 mod arriving;
 #[cfg(target_arch = "wasm32")]
 mod blob;

@@ -9,6 +9,7 @@ use oddlens::weights::manifest::{self, hex};
 use oddlens::weights::{Checkpoint, WeightsError, source};
 use sha2::{Digest, Sha256};
 
+use crate::ahead::MadeAhead;
 use crate::blob::BlobSource;
 use crate::fetch::PROGRESS_MILLIS;
 use crate::store;
@@ -78,35 +79,25 @@ enum Stop {
 }
 
 /// Makes our file of a model and puts it into the store, or, where there is none or no room, into memory. Never is more than a piece of it, or
-/// of its source, in memory on the way. `progress` hears the share that is done, and says whether to go on.
+/// of its source, in memory on the way. What was made of it `ahead` is taken from there; it takes room, and goes where there is too little. `progress`
+/// hears the share that is done, and says whether to go on.
 ///
 /// # Errors
 /// One line: why there is none.
 pub async fn make(
     checkpoint: &Checkpoint,
     sidecars: &Sidecars,
+    ahead: &mut Option<MadeAhead>,
     progress: &mut dyn FnMut(f64) -> bool,
 ) -> Result<OwnFile, String> {
-    let why = match store::Incoming::begin().await {
-        Err(why) => why,
-        Ok(incoming) => {
-            let written = write(checkpoint, sidecars, &mut |piece| incoming.write(piece), progress).await;
-            match written {
-                Ok((bytes, sha256)) => {
-                    let name = incoming.name().to_owned();
-                    match incoming.whole().await {
-                        Ok(file) => return Ok(OwnFile { place: Place::Store(name, file), bytes, sha256 }),
-                        Err(why) => why,
-                    }
-                }
-                Err(stop) => {
-                    incoming.discard().await;
-                    match stop {
-                        Stop::Place(why) => why,
-                        Stop::File(why) => return Err(why),
-                    }
-                }
-            }
+    let why = loop {
+        match into_store(checkpoint, sidecars, ahead.as_ref(), progress).await {
+            Ok(file) => return Ok(file),
+            Err(Stop::File(why)) => return Err(why),
+            Err(Stop::Place(why)) => match ahead.take() {
+                Some(ahead) => ahead.discard().await,
+                None => break why,
+            },
         }
     };
     let mut file = Vec::new();
@@ -114,9 +105,30 @@ pub async fn make(
         let room = file.try_reserve(piece.len()).map_err(|_| "the model does not fit into memory".to_owned());
         room.map(|()| file.extend_from_slice(piece))
     };
-    match write(checkpoint, sidecars, &mut keep, progress).await {
+    match write(checkpoint, sidecars, None, &mut keep, progress).await {
         Ok((bytes, sha256)) => Ok(OwnFile { place: Place::Memory(InMemory(Rc::new(file)), why), bytes, sha256 }),
         Err(Stop::Place(why) | Stop::File(why)) => Err(why),
+    }
+}
+
+/// [`make`] into the store.
+async fn into_store(
+    checkpoint: &Checkpoint,
+    sidecars: &Sidecars,
+    ahead: Option<&MadeAhead>,
+    progress: &mut dyn FnMut(f64) -> bool,
+) -> Result<OwnFile, Stop> {
+    let incoming = store::Incoming::begin().await.map_err(Stop::Place)?;
+    match write(checkpoint, sidecars, ahead, &mut |piece| incoming.write(piece), progress).await {
+        Ok((bytes, sha256)) => {
+            let name = incoming.name().to_owned();
+            let file = incoming.whole().await.map_err(Stop::Place)?;
+            Ok(OwnFile { place: Place::Store(name, file), bytes, sha256 })
+        }
+        Err(stop) => {
+            incoming.discard().await;
+            Err(stop)
+        }
     }
 }
 
@@ -124,6 +136,7 @@ pub async fn make(
 async fn write(
     checkpoint: &Checkpoint,
     sidecars: &Sidecars,
+    ahead: Option<&MadeAhead>,
     place: &mut dyn FnMut(&[u8]) -> Result<(), String>,
     progress: &mut dyn FnMut(f64) -> bool,
 ) -> Result<(u64, String), Stop> {
@@ -132,6 +145,7 @@ async fn write(
         (checkpoint.file_bytes(), Box::new(source::pieces(checkpoint.source())))
     } else {
         let conversion = clip::own_file(checkpoint, sidecars).map_err(|e| failed(&e))?;
+        let conversion = conversion.with(ahead.map(MadeAhead::tensors));
         (conversion.size(), Box::new(conversion.map(|piece| piece.map(Cow::Owned))))
     };
     let (mut digest, mut written, mut told) = (Sha256::new(), 0u64, f64::NEG_INFINITY);

@@ -23,6 +23,7 @@ use wasm_bindgen::JsCast;
 use wasm_bindgen_futures::spawn_local;
 use web_sys::{AbortController, AbortSignal, File, MessageChannel, WorkerGlobalScope};
 
+use crate::ahead::{AsItComes, MadeAhead};
 use crate::arriving::Arriving;
 use crate::blob::BlobSource;
 use crate::download::{self, Ended, Held};
@@ -293,6 +294,8 @@ struct Origin {
     listed: Option<ModelEntry>,
     /// Names and texts of files that complete it.
     beside: Vec<(String, String)>,
+    /// What was made of it while it came.
+    ahead: Option<MadeAhead>,
 }
 
 fn not_kept(why: &str) {
@@ -625,15 +628,20 @@ impl Worker {
             used.map(|used| *coming.borrow_mut() = used)
         };
         let at_front: Option<download::AtFront<'_>> = if here.is_none() { Some(&mut at_front) } else { None };
-        let held = match download::file(entry, signal.as_ref(), now, &mut progress, at_front).await {
+        let mut ahead = AsItComes::new();
+        let fetched = download::file(entry, signal.as_ref(), now, &mut progress, at_front, &mut ahead).await;
+        let here = coming.borrow().clone();
+        if fetched.is_err() || here.is_some() {
+            ahead.give_up().await;
+        }
+        let held = match fetched {
             Ok(held) => held,
             Err(Ended::Paused(message)) => return Err((message, NotLoaded::Paused)),
             Err(Ended::Failed(message)) => return Err(failed(format!("{}: {message}", entry.name))),
         };
-        let here = coming.borrow().clone();
         match here {
             Some(coming) => self.keep_whole(job, &coming, held).await.map_err(failed),
-            None => self.take_download(loading, entry, held).await,
+            None => self.take_download(loading, entry, held, ahead).await,
         }
     }
 
@@ -643,14 +651,19 @@ impl Worker {
         loading: &Loading,
         entry: &ModelEntry,
         held: Held,
+        mut ahead: AsItComes,
     ) -> Result<(), (String, NotLoaded)> {
         let paused = || ("paused: all of it is kept".to_owned(), NotLoaded::Paused);
         let beside = match self.completed(entry, loading.signal.as_ref()).await {
             Ok(beside) => beside,
-            Err(_) if loading.is_over() => return Err(paused()),
-            Err(message) => return Err((format!("{}: {message}", entry.name), NotLoaded::Failed)),
+            Err(message) => {
+                ahead.give_up().await;
+                let failed = || (format!("{}: {message}", entry.name), NotLoaded::Failed);
+                return Err(if loading.is_over() { paused() } else { failed() });
+            }
         };
-        let origin = Origin { name: entry.name.clone(), listed: Some(entry.clone()), beside };
+        let ahead = ahead.made().await;
+        let origin = Origin { name: entry.name.clone(), listed: Some(entry.clone()), beside, ahead };
         match self.take(loading, held, origin).await {
             Ok(()) => Ok(()),
             // all of it is there, and can be converted another time
@@ -783,7 +796,7 @@ impl Worker {
         };
         let text = |buffer| String::from_utf8_lossy(&Uint8Array::new(buffer).to_vec()).into_owned();
         let beside = beside.into_iter().map(|(name, buffer)| (name, text(buffer))).collect();
-        let origin = Origin { name, listed: None, beside };
+        let origin = Origin { name, listed: None, beside, ahead: None };
         if let Err(message) = self.take(&loading, Held::Picked(file), origin).await {
             loading.failed(message, NotLoaded::Failed);
         }
@@ -795,7 +808,7 @@ impl Worker {
     /// One line; the page has not been told yet. Nothing is kept of it then.
     async fn take(&self, loading: &Loading, held: Held, origin: Origin) -> Result<(), String> {
         let job = loading.job;
-        let Origin { name, listed, beside } = origin;
+        let Origin { name, listed, beside, mut ahead } = origin;
         let prepared = async {
             let (source, downloaded): (Box<dyn Source>, _) = match held {
                 Held::Memory(bytes) => (Box::new(bytes), None),
@@ -830,9 +843,12 @@ impl Worker {
                 let file = store::source(&name).await?;
                 return Ok(OwnFile { place: Place::Store(name, file), bytes: total, sha256 });
             }
-            own_file::make(&checkpoint, &sidecars, &mut progress).await
+            own_file::make(&checkpoint, &sidecars, &mut ahead, &mut progress).await
         };
         let prepared: Result<OwnFile, String> = prepared.await;
+        if let Some(ahead) = ahead {
+            ahead.discard().await;
+        }
         let own = prepared.map_err(|why| format!("{name}: {why}"))?;
         let entry = listed.unwrap_or_else(|| own_file::unknown(&own.sha256, &name));
         let samples = samples().await;
