@@ -96,6 +96,45 @@ fn files_are_read_where_they_lie() {
     }
 }
 
+/// A file of which a part is still to come.
+struct Coming {
+    bytes: Vec<u8>,
+    missing: Range<u64>,
+}
+
+impl Source for Coming {
+    fn size(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    fn has_come(&self, range: &Range<u64>) -> bool {
+        range.end <= self.missing.start || range.start >= self.missing.end
+    }
+
+    fn read(&self, range: Range<u64>) -> Result<Cow<'_, [u8]>, WeightsError> {
+        assert!(self.has_come(&range), "{range:?} of {:?}", self.missing);
+        self.bytes.read(range)
+    }
+}
+
+/// The front of an archive and its end tell where its tensors will be.
+#[test]
+fn archives_are_foretold() {
+    let archives: Vec<_> = cases().into_iter().filter(|case| case.bytes().starts_with(b"PK")).collect();
+    assert_eq!(archives.len(), 4);
+    for case in archives {
+        let bytes = case.bytes();
+        let missing = 1 << 15..bytes.len() as u64 - (100 << 10);
+        let whole = Checkpoint::read(bytes.clone()).expect("a model");
+        let coming = Checkpoint::open(Coming { bytes, missing: missing.clone() }).expect("a model");
+        assert_eq!(whole.tensors(), coming.tensors(), "{}", case.file);
+        assert_eq!((&whole.metadata, whole.naming()), (&coming.metadata, coming.naming()), "{}", case.file);
+        let foretold =
+            whole.tensors().values().filter(|t| t.range.start >= missing.start && t.range.end <= missing.end);
+        assert!(foretold.count() > 20, "{}", case.file);
+    }
+}
+
 /// Small files, one of each form.
 fn tiny() -> Vec<(&'static str, Vec<u8>)> {
     ["tiny-clip-cpp-q5_1.gguf", "tiny-open-clip.safetensors", "tiny-open-clip.pt", "tiny-openai-jit.pt"]

@@ -1,5 +1,6 @@
 //! A file converted while it still comes: its matrices, one after the other as they lie there, in the form in which a [`Conversion`] stores them.
-//! The rest of a conversion needs the whole file, and goes on from what was made: it reads those matrices instead of making them.
+//! The rest of a conversion needs the whole file, and goes on from what was made: it reads those matrices instead of making them, where they lie
+//! and are what they seemed.
 //!
 //! It does not know whence a file comes, nor where what is made is put.
 //!
@@ -10,7 +11,7 @@ use std::ops::Range;
 
 use super::convert::{Quant, converted_piece, numbers_at_once, rows_of, stored_as};
 use super::gguf::OutHeader;
-use super::{Checkpoint, DType, Source, WeightsError, count};
+use super::{Checkpoint, DType, Source, TensorInfo, WeightsError, count};
 
 /// The matrices of a file of which the beginning can be read.
 pub struct Ahead {
@@ -21,11 +22,13 @@ pub struct Ahead {
     matrix: usize,
     number: usize,
     made: Places,
+    /// Bytes that were made, and before the present matrix.
     written: u64,
+    begin: u64,
 }
 
-/// Whole tensors by name, and where their bytes begin.
-type Places = BTreeMap<String, (OutHeader, u64)>;
+/// Whole tensors by name: what they were in the file, how they are stored, and where their bytes begin.
+type Places = BTreeMap<String, (TensorInfo, OutHeader, u64)>;
 
 impl Ahead {
     /// Of a checkpoint whose header has come; its source gives what has come since when it is asked for it.
@@ -35,14 +38,15 @@ impl Ahead {
             (dtype != DType::F32).then(|| OutHeader { name: name.clone(), shape: rows_of(shape), dtype })
         };
         let tensors = checkpoint.tensors().iter();
+        let tensors = tensors.filter(|(_, info)| !info.range.is_empty());
         let mut matrices: Vec<_> =
             tensors.filter_map(|(name, info)| Some((info.range.end, matrix(name, &info.shape)?))).collect();
         matrices.sort_by_key(|&(end, _)| end);
         let matrices = matrices.into_iter().map(|(_, out)| out).collect();
-        Self { checkpoint, matrices, matrix: 0, number: 0, made: Places::new(), written: 0 }
+        Self { checkpoint, matrices, matrix: 0, number: 0, made: Places::new(), written: 0, begin: 0 }
     }
 
-    /// What comes next of what is made, a few megabytes at most, where the first `arrived` bytes of the file suffice for it.
+    /// What comes next of what is made, a few megabytes (of transposed matrices all), where the first `arrived` bytes of the file suffice for it.
     ///
     /// # Errors
     /// When it cannot be read, or holds NaN or infinity; there is no more then.
@@ -59,22 +63,21 @@ impl Ahead {
             Err(_) => self.matrix = self.matrices.len(),
             Ok(bytes) => {
                 if range.start == 0 {
-                    self.made.insert(out.name.clone(), (out.clone(), self.written));
+                    self.begin = self.written;
                 }
                 self.written += bytes.len() as u64;
-                (self.matrix, self.number) =
-                    if range.end == count { (self.matrix + 1, 0) } else { (self.matrix, range.end) };
+                self.number = range.end;
+                if range.end == count {
+                    self.made.insert(out.name.clone(), (info.clone(), out.clone(), self.begin));
+                    (self.matrix, self.number) = (self.matrix + 1, 0);
+                }
             }
         }
         Some(made)
     }
 
     /// What was made, all pieces of it one after the other in `file`.
-    pub fn made(mut self, file: Box<dyn Source>) -> Made {
-        // one of which only a part was made
-        if let Some(out) = self.matrices.get(self.matrix) {
-            self.made.remove(&out.name);
-        }
+    pub fn made(self, file: Box<dyn Source>) -> Made {
         Made { file, places: self.made }
     }
 }
@@ -86,15 +89,12 @@ pub struct Made {
 }
 
 impl Made {
-    /// Some numbers of a tensor that is stored as `out`; nothing where it was not made.
-    ///
-    /// # Errors
-    /// As the source's.
-    pub(super) fn read(&self, out: &OutHeader, numbers: &Range<usize>) -> Option<Result<Vec<u8>, WeightsError>> {
-        let (_, start) = self.places.get(&out.name).filter(|(made, _)| made == out)?;
+    /// Some numbers of a tensor that is stored as `out`; nothing where it was not made, or from something else, or cannot be read.
+    pub(super) fn read(&self, info: &TensorInfo, out: &OutHeader, numbers: &Range<usize>) -> Option<Vec<u8>> {
+        let (_, _, start) = self.places.get(&out.name).filter(|(from, made, _)| from == info && made == out)?;
         let at = |numbers| Some(start + out.dtype.bytes_for(numbers)? as u64);
         let range = at(numbers.start)?..at(numbers.end)?;
-        Some(self.file.read(range).map(std::borrow::Cow::into_owned))
+        self.file.read(range).ok().map(std::borrow::Cow::into_owned)
     }
 }
 
@@ -186,7 +186,7 @@ mod tests {
         let coming = file(false);
         let expected = converted(&coming, None).expect("finite");
         for (step, missing, pieces) in
-            [(1000, 0, 7), (1 << 20, 0, 7), (u64::MAX / 2, 0, 7), (99_991, 1, 6), (1000, 5000, 3), (1000, 20_000, 2)]
+            [(1000, 0, 6), (1 << 20, 0, 6), (u64::MAX / 2, 0, 6), (99_991, 1, 5), (1000, 5000, 3), (1000, 20_000, 2)]
         {
             let (made, got) = made(&coming, step, missing);
             assert_eq!(got, pieces, "{step}, {missing}");

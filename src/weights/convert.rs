@@ -128,8 +128,8 @@ impl<'a> Conversion<'a> {
         let bytes = match (self.added.get(&out.name), info) {
             (Some(values), _) => converted(out, range.start, &values[range.clone()])?,
             (None, Some(info)) if self.as_is => self.checkpoint.source().read(info.bytes_of(&range))?.into_owned(),
-            (None, Some(info)) => match self.made.and_then(|made| made.read(out, &range)) {
-                Some(bytes) => bytes?,
+            (None, Some(info)) => match self.made.and_then(|made| made.read(info, out, &range)) {
+                Some(bytes) => bytes,
                 None => converted_piece(self.checkpoint, out, info, range.clone())?,
             },
             (None, None) => converted(out, range.start, &[])?,

@@ -289,7 +289,8 @@ impl Checkpoint {
         let info = self.checked(name, shape)?;
         let stored = self.numbers(name, info, 0..count(&info.shape).unwrap_or(0))?;
         Ok(match info.shape[..] {
-            [rows, columns] if info.transposed => {
+            // rows without numbers may be as many as can be counted
+            [rows, columns] if info.transposed && !stored.is_empty() => {
                 (0..rows).flat_map(|r| (0..columns).map(move |c| c * rows + r)).map(|at| stored[at]).collect()
             }
             _ => stored,

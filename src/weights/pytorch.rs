@@ -88,8 +88,14 @@ pub fn read(file: &dyn Source) -> Result<Contents, WeightsError> {
     Ok((metadata, tensors))
 }
 
-/// Where an entry's bytes are, or why they cannot be had.
+/// Where an entry's bytes are, or why they cannot be had. While a file still comes, its directory foretells it (see [`foretold`]), which has to be
+/// compared with what the whole file says.
 type Entry = Result<Range<u64>, String>;
+
+/// Bytes of an entry's own header, without its name and what else it may hold (PKWARE's APPNOTE 6.3.10, section 4.3.7).
+const ENTRY_HEADER: u64 = 30;
+/// Bytes of what PyTorch writes behind an entry: signature, checksum and sizes (section 4.3.9).
+const ENTRY_END: u64 = 16;
 
 fn entries(file: &dyn Source) -> Result<BTreeMap<Vec<u8>, Entry>, WeightsError> {
     let broken = |e: rawzip::Error| malformed(FORMAT, "its directory", "a whole zip archive", e);
@@ -97,6 +103,15 @@ fn entries(file: &dyn Source) -> Result<BTreeMap<Vec<u8>, Entry>, WeightsError> 
     let archive = ZipLocator::new().locate_in_reader(Reader(file), &mut buffer, file.size());
     let archive: ZipArchive<Reader> = archive.map_err(|(_, e)| broken(e))?;
     let mut out = BTreeMap::new();
+    let mut begins = Vec::new();
+    if !file.has_come(&(0..file.size())) {
+        let mut entries = archive.entries(&mut buffer);
+        while let Some(record) = entries.next_entry().map_err(broken)? {
+            begins.push(record.local_header_offset());
+        }
+        begins.push(archive.directory_offset());
+        begins.sort_unstable();
+    }
     let mut entries = archive.entries(&mut buffer);
     while let Some(record) = entries.next_entry().map_err(broken)? {
         let name = record.file_path().as_bytes().to_vec();
@@ -107,8 +122,14 @@ fn entries(file: &dyn Source) -> Result<BTreeMap<Vec<u8>, Entry>, WeightsError> 
         if !interesting {
             continue;
         }
+        let begin = record.local_header_offset();
+        let header = begin..begin.saturating_add(ENTRY_HEADER);
         let range = if record.compression_method() != CompressionMethod::STORE {
             Err("compressed".to_string())
+        } else if !file.has_come(&header) {
+            let end = if record.flags().has_data_descriptor() { ENTRY_END } else { 0 };
+            let range = foretold(&begins, &header, record.compressed_size_hint(), end);
+            range.filter(|range| range.end <= file.size()).ok_or_else(|| "other entries' bytes".into())
         } else {
             match archive.get_entry(record.wayfinder()).map(|entry| entry.compressed_data_range()) {
                 Ok((start, end)) if start <= end && end <= file.size() => Ok(start..end),
@@ -123,6 +144,14 @@ fn entries(file: &dyn Source) -> Result<BTreeMap<Vec<u8>, Entry>, WeightsError> 
         out.insert(name, range);
     }
     Ok(out)
+}
+
+/// Where an entry's `size` bytes lie, of whose header nothing but the place is known: before its `end`, up to where the next of `begins` is.
+fn foretold(begins: &[u64], header: &Range<u64>, size: u64, end: u64) -> Option<Range<u64>> {
+    let next = begins.get(begins.partition_point(|&begin| begin <= header.start))?;
+    let end = next.checked_sub(end)?;
+    let start = end.checked_sub(size).filter(|&start| start >= header.end)?;
+    Some(start..end)
 }
 
 /// The file as rawzip reads it.

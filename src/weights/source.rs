@@ -21,6 +21,11 @@ pub trait Source {
     /// When they cannot be had: the file has gone or has changed, or memory does not suffice.
     fn read(&self, range: Range<u64>) -> Result<Cow<'_, [u8]>, WeightsError>;
 
+    /// Whether a range of it can be read by now: a file may still be coming.
+    fn has_come(&self, _range: &Range<u64>) -> bool {
+        true
+    }
+
     /// Whether all of it is in memory, so that whoever keeps it keeps that much.
     fn is_in_memory(&self) -> bool {
         false
@@ -54,6 +59,10 @@ impl Source for Box<dyn Source> {
 
     fn read(&self, range: Range<u64>) -> Result<Cow<'_, [u8]>, WeightsError> {
         (**self).read(range)
+    }
+
+    fn has_come(&self, range: &Range<u64>) -> bool {
+        (**self).has_come(range)
     }
 
     fn is_in_memory(&self) -> bool {

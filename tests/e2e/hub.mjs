@@ -21,7 +21,7 @@ const sleep = (millis) => new Promise((done) => setTimeout(done, millis));
 /// `cuts`: byte positions at which connections break, used up one by one; `broken`: every connection breaks before its first byte, with `brokenAfterCut`
 /// from the first cut on;
 /// `ranges`: whether it knows ranges; `wrong`: one byte is another; `page`: an HTML page instead of the bytes; `stallAt`: from
-/// there on nothing comes; `pace`: milliseconds between pieces of 64 KiB; `declares`: whether it tells the SHA-256; `holdsBeside`: no answer
+/// there on nothing comes, where less was asked for, too; `pace`: milliseconds between pieces of 64 KiB; `declares`: whether it tells the SHA-256; `holdsBeside`: no answer
 /// comes where there is no such file.
 export async function hub(t, files) {
   const self = { files, requests: [], cuts: [], broken: false, brokenAfterCut: false, ranges: true, wrong: false, page: false, stallAt: Infinity, pace: 0, declares: true, holdsBeside: false };
@@ -68,7 +68,7 @@ export async function hub(t, files) {
     response.writeHead(range ? 206 : 200, head);
     const cut = self.cuts.shift() ?? Infinity;
     for (let at = start; at < bytes.length && !response.destroyed; ) {
-      const end = Math.min(at + (1 << 16), bytes.length, Math.max(cut, at), Math.max(self.stallAt, at));
+      const end = Math.min(at + (1 << 16), bytes.length, Math.max(cut, at), start < self.stallAt ? Math.max(self.stallAt, at) : Infinity);
       if (end === at) {
         if (at >= self.stallAt) while (!response.destroyed && at >= self.stallAt) await sleep(50);
         else {

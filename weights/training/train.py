@@ -8,15 +8,17 @@ DATA is what prepare.py wrote. Three stages, each with a budget of minutes or of
   image   The text vectors are fixed targets of the image tower. With z the embedding of a picture of class c, t_k the vector
           of name k and g the generic vector (the mean of all names), the loss is
             softmax cross-entropy of scale * cos(z, t_k) over c and all classes that are wrong for it  scale grows to 100
+            + ranking * softmax cross-entropy of scale * (cos(z, t_c) - cos(z, g)) over the picture and all of its batch that c is wrong for
             + rule * ( softplus(scale * (cos(z,g) - cos(z,t_p))) for true names p: the class and more general ones
                      + wrong * softplus(scale * (cos(z,t_n) - cos(z,g))) for wrong names n )
             + several * ( -log p where a true name is among the normal ones, -log(1 - p) where it is left out )
             + pull * (1 - cos(z, t_c))
-          The second line is the rule by which the product decides with one normal name (own name > generic > wrong name). The
-          fourth is the same rule with many: for every picture a handful of wrong names is drawn, near ones half of the time,
-          and to half of them a true one is added; p is one less the share of g in the softmax of scale * cos(z, t) over the
-          drawn names and g. The last line keeps embeddings near the vectors, so that names without training pictures mean something too. Classes without a
-          published vector start from a blend of others and learn a bounded offset.
+          The second term has a name rank the pictures of a batch, which is what AUROC measures; by the first alone a picture
+          ranks the names. The third is the rule by which the product decides with one normal name (own name > generic > wrong
+          name). The fourth is the same rule with many: for every picture a handful of wrong names is drawn, near ones half of the
+          time, and to half of them a true one is added; p is one less the share of g in the softmax of scale * cos(z, t) over the
+          drawn names and g. The last keeps embeddings near the vectors, so that names without training pictures mean something
+          too. Classes without a published vector start from a blend of others and learn a bounded offset.
   text    The text tower learns to say the vector of a name in many sentences, and for sentences that name nothing or
           something unknown the generic vector, turned so that false alarms and misses are balanced (see balanced).
   align   The image tower is tuned for a short time against what the text tower really says. At its end false alarms and misses
@@ -90,6 +92,7 @@ class Recipe:
     decay: float = 0.02
     first_scale: float = 1.0  # share of the scale of 100 to begin with; 0.3 for a training from nothing
     # weights of the image loss
+    ranking: float = 1.0
     rule: float = 0.5
     wrong: float = 0.7
     several: float = 1.0
@@ -510,14 +513,18 @@ def image_loss(z, labels, targets, scale, recipe, generator):
     # a class that may be true of the picture, too, is no competitor
     others = (truth[:, :n] < 0).scatter(1, labels[:, None], True)
     cross_entropy = F.cross_entropy((scale * cosine[:, :n]).masked_fill(~others, -torch.inf), labels)
+    # CLIP's loss is symmetric, too
+    rivals = (truth[:, labels] < 0).fill_diagonal_(True)
+    ranking = F.cross_entropy(margin[:, labels].masked_fill(~rivals, -torch.inf).T, torch.arange(len(z), device=z.device))
     # the class itself counts twice: once among the true names and once alone, lest its general names outvote it
     above = mean_where(F.softplus(-margin), truth > 0) + F.softplus(-own(margin)).mean()
     below = mean_where(F.softplus(margin), truth < 0)
     pull = (1 - own(cosine)).mean()
     several = several_names(margin, labels, targets, recipe, generator)
-    loss = cross_entropy + recipe.rule * (above + recipe.wrong * below) + recipe.several * several + recipe.pull * pull
+    loss = cross_entropy + recipe.ranking * ranking + recipe.rule * (above + recipe.wrong * below)
+    loss = loss + recipe.several * several + recipe.pull * pull
     right = (cosine[:, :n].argmax(1) == labels).float().mean()
-    return loss, {"cross_entropy": cross_entropy.detach(), "several": several.detach(), "accuracy": right}
+    return loss, {"cross_entropy": cross_entropy.detach(), "ranking": ranking.detach(), "several": several.detach(), "accuracy": right}
 
 
 def parse_phases(text):

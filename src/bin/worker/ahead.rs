@@ -5,19 +5,32 @@ use std::rc::Rc;
 
 use oddlens::clip;
 use oddlens::weights::ahead::{Ahead, Made};
-use oddlens::weights::{Checkpoint, Source, WeightsError};
+use oddlens::weights::{Checkpoint, Format, Source, recognise};
+use web_sys::AbortSignal;
 
 use crate::arriving::Arriving;
-use crate::store::{self, Incoming, Partial};
-use crate::work::turn;
+use crate::fetch::{self, PROGRESS_MILLIS};
+use crate::store::{self, Partial};
+use crate::work::{now, turn};
 
-/// Bytes with which a header is looked for first; then with twice as many, and so on.
+/// Bytes with which a header is looked for first, once in an archive; then with twice as many, and so on.
 const FIRST_LOOK: u64 = 1 << 18;
-/// No file of a CLIP has a header as long as that, unless it stands at the end.
+/// No file of a CLIP has a header as long as that.
 const LAST_LOOK: u64 = 1 << 25;
+/// Bytes by which a format is told.
+const HEAD: u64 = 16;
+/// Bytes at the end of an archive in which its directory is found.
+const DIRECTORY: u64 = 1 << 18;
 
 /// A conversion under way.
-pub struct AsItComes(Stage);
+pub struct AsItComes {
+    /// Of what is made: its name in the store.
+    name: String,
+    /// Where the file comes from in one piece, and what ends that.
+    address: Option<String>,
+    signal: Option<AbortSignal>,
+    stage: Stage,
+}
 
 enum Stage {
     /// The header is looked for when so many bytes are there.
@@ -27,7 +40,7 @@ enum Stage {
     Making {
         ahead: Ahead,
         from: Arriving,
-        to: Incoming,
+        to: Partial,
     },
     Over,
 }
@@ -39,41 +52,72 @@ pub struct MadeAhead {
 }
 
 impl AsItComes {
-    pub fn new() -> Self {
-        Self(Stage::Header { look_at: FIRST_LOOK })
+    /// Of the file that comes from `address`; what is made of it is called `name` in the store. The caller holds the model's lock.
+    pub fn new(name: String, address: Option<String>, signal: Option<AbortSignal>) -> Self {
+        Self { name, address, signal, stage: Stage::Header { look_at: FIRST_LOOK } }
     }
 
-    /// Makes what can be made of a file of `size` bytes, of which the first `arrived` lie in `partial`. Messages are heard between two pieces.
+    /// Makes what can be made of a file of `size` bytes, of which the first `arrived` lie in `partial`. Messages are heard meanwhile.
     pub async fn go_on(&mut self, partial: &Rc<Partial>, arrived: u64, size: u64) {
-        if let Stage::Header { look_at } = self.0
+        if let Stage::Header { look_at } = self.stage
             && arrived >= look_at
         {
-            self.0 = header(partial, look_at, size).await;
+            self.stage = self.begin(partial, look_at, size).await;
         }
-        let mut failed = false;
-        if let Stage::Making { ahead, to, .. } = &mut self.0 {
-            while let (false, Some(piece)) = (failed, ahead.next(arrived)) {
-                failed = !piece.is_ok_and(|piece| to.write(&piece).is_ok());
+        let mut heard = now();
+        while let Stage::Making { ahead, to, .. } = &mut self.stage
+            && let Some(piece) = ahead.next(arrived)
+        {
+            if !piece.is_ok_and(|piece| to.append(&piece).is_ok()) {
+                self.give_up().await;
+            }
+            if now() - heard > PROGRESS_MILLIS {
                 turn().await;
+                heard = now();
+                if self.signal.as_ref().is_some_and(AbortSignal::aborted) {
+                    return;
+                }
             }
         }
-        if failed {
-            self.give_up().await;
+    }
+
+    /// What follows from the beginning of a file.
+    async fn begin(&self, partial: &Rc<Partial>, looked_at: u64, size: u64) -> Stage {
+        let mut from = Arriving::new(size, partial.clone());
+        let mut look_at = Some(2 * looked_at).filter(|&at| at <= LAST_LOOK);
+        let format = from.read(0..HEAD).and_then(|head| recognise(&head, size));
+        if let (Ok(Format::PyTorch), Some(address)) = (format, &self.address) {
+            let start = size.saturating_sub(DIRECTORY);
+            let Ok(end) = fetch::end(address, start, size, self.signal.as_ref()).await else { return Stage::Over };
+            from = Arriving::with_end(size, partial.clone(), end);
+            look_at = None;
+        }
+        let checkpoint = match (Checkpoint::open(from.clone()), look_at) {
+            (Ok(checkpoint), _) => checkpoint,
+            (Err(_), Some(look_at)) => return Stage::Header { look_at },
+            (Err(_), None) => return Stage::Over,
+        };
+        let Some(ahead) = clip::own_ahead(checkpoint) else { return Stage::Over };
+        match Partial::open(&self.name).await {
+            // what a closed page left
+            Ok(to) if to.clear().is_ok() => Stage::Making { ahead, from, to },
+            _ => Stage::Over,
         }
     }
 
     /// Nobody reads the file any more.
     pub fn let_go(&self) {
-        if let Stage::Making { from, .. } = &self.0 {
+        if let Stage::Making { from, .. } = &self.stage {
             from.rest();
         }
     }
 
     /// Ends it, with nothing left of what was made; whether there was any.
     pub async fn give_up(&mut self) -> bool {
-        match std::mem::replace(&mut self.0, Stage::Over) {
+        match std::mem::replace(&mut self.stage, Stage::Over) {
             Stage::Making { to, .. } => {
-                to.discard().await;
+                drop(to);
+                store::remove(&self.name).await;
                 true
             }
             Stage::Header { .. } | Stage::Over => false,
@@ -83,15 +127,21 @@ impl AsItComes {
     /// Another file comes instead.
     pub async fn start_anew(&mut self) {
         self.give_up().await;
-        *self = Self::new();
+        self.stage = Stage::Header { look_at: FIRST_LOOK };
     }
 
     /// Ends it, with what was made.
     pub async fn made(self) -> Option<MadeAhead> {
-        let Stage::Making { ahead, to, .. } = self.0 else { return None };
-        let name = to.name().to_owned();
-        let file = to.whole().await.ok()?;
-        Some(MadeAhead { made: ahead.made(Box::new(file)), name })
+        let Stage::Making { ahead, to, .. } = self.stage else { return None };
+        let flushed = to.flush();
+        drop(to);
+        match (flushed, store::source(&self.name).await) {
+            (Ok(()), Ok(file)) => Some(MadeAhead { made: ahead.made(Box::new(file)), name: self.name }),
+            _ => {
+                store::remove(&self.name).await;
+                None
+            }
+        }
     }
 }
 
@@ -107,18 +157,4 @@ impl MadeAhead {
         drop(made);
         store::remove(&name).await;
     }
-}
-
-/// What follows from the beginning of a file.
-async fn header(partial: &Rc<Partial>, looked_at: u64, size: u64) -> Stage {
-    let from = Arriving::new(size, partial.clone());
-    let ahead = match Checkpoint::open(from.clone()) {
-        Ok(checkpoint) => clip::own_ahead(checkpoint),
-        Err(WeightsError::Unreadable { .. }) if looked_at < LAST_LOOK => {
-            return Stage::Header { look_at: 2 * looked_at };
-        }
-        Err(_) => None,
-    };
-    let Some(ahead) = ahead else { return Stage::Over };
-    Incoming::begin().await.map_or(Stage::Over, |to| Stage::Making { ahead, from, to })
 }

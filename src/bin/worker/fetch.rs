@@ -12,7 +12,10 @@ use oddlens::protocol::{Event, JobId, ModelEntry};
 use oddlens::weights::{Source, manifest};
 use wasm_bindgen::JsCast;
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{AbortController, AbortSignal, ReadableStreamDefaultReader, RequestInit, Response, WorkerGlobalScope};
+use web_sys::{
+    AbortController, AbortSignal, Headers, ReadableStreamDefaultReader, RequestCache, RequestInit, Response,
+    WorkerGlobalScope,
+};
 
 use crate::store;
 
@@ -172,6 +175,35 @@ pub async fn text(address: &str, signal: Option<&AbortSignal>) -> Result<Option<
     }
     let text = JsFuture::from(response.text().map_err(wrong)?).await.map_err(wrong)?;
     Ok(text.as_string())
+}
+
+/// The last bytes of a file of `size` bytes, from byte `start` on.
+///
+/// # Errors
+/// One line: the host gives no parts of files, or another file, or nothing.
+pub async fn end(address: &str, start: u64, size: u64, signal: Option<&AbortSignal>) -> Result<Vec<u8>, String> {
+    let watch = Watch::begin(signal)?;
+    let wrong = |e: wasm_bindgen::JsValue| format!("{address}: {}", watch.why(&e));
+    let init = RequestInit::new();
+    init.set_signal(Some(&watch.signal()));
+    init.set_cache(RequestCache::NoStore);
+    let headers = Headers::new().map_err(wrong)?;
+    headers.set("range", &format!("bytes={start}-")).map_err(wrong)?;
+    init.set_headers(&headers);
+    let response = JsFuture::from(scope().fetch_with_str_and_init(address, &init)).await.map_err(wrong)?;
+    let response: Response = response.unchecked_into();
+    if response.status() != 206 {
+        // all of it comes instead, perhaps
+        watch.end();
+        return Err(format!("{address}: expected a part of the file, the server answered {}", response.status()));
+    }
+    let buffer = JsFuture::from(response.array_buffer().map_err(wrong)?).await.map_err(wrong)?;
+    let bytes = Uint8Array::new(&buffer).to_vec();
+    if bytes.len() as u64 == size - start {
+        Ok(bytes)
+    } else {
+        Err(format!("{address}: expected {} bytes, got {}", size - start, bytes.len()))
+    }
 }
 
 /// A file of the page's own.

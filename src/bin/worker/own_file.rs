@@ -78,7 +78,7 @@ enum Stop {
     File(String),
 }
 
-/// Makes our file of a model and puts it into the store, or, where there is none or no room, into memory. Never is more than a piece of it, or
+/// Makes our file of a model and puts it into the store, or, where there is none or no room, into memory. Never are more than a few pieces of it, or
 /// of its source, in memory on the way. What was made of it `ahead` is taken from there; it takes room, and goes where there is too little. `progress`
 /// hears the share that is done, and says whether to go on.
 ///

@@ -217,6 +217,11 @@ pub fn partial_name(entry: &ModelEntry) -> String {
     format!("{}-{}.part", entry.id, &hex(version)[..8])
 }
 
+/// The name of what is made of a model while it comes. It is in no list: nobody needs it but whoever has it open.
+pub fn ahead_name(entry: &ModelEntry) -> String {
+    format!("{}.ahead", entry.id)
+}
+
 /// Downloads that were begun and are not whole, with the number of bytes that are there.
 pub async fn begun() -> Vec<Begun> {
     let mut all: Vec<Begun> = locked_list(BEGUN).await.unwrap_or_default();

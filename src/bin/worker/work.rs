@@ -628,7 +628,7 @@ impl Worker {
             used.map(|used| *coming.borrow_mut() = used)
         };
         let at_front: Option<download::AtFront<'_>> = if here.is_none() { Some(&mut at_front) } else { None };
-        let mut ahead = AsItComes::new();
+        let mut ahead = AsItComes::new(store::ahead_name(entry), entry.address.clone(), signal.clone());
         let fetched = download::file(entry, signal.as_ref(), now, &mut progress, at_front, &mut ahead).await;
         let here = coming.borrow().clone();
         if fetched.is_err() || here.is_some() {
