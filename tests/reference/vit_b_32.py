@@ -11,8 +11,8 @@ All files have the same weights, by the generator of `clip.py`: matrices with th
 and biases with those of the "strong" weights, for with ones and zeros nobody would see which is whose, and texts would hardly differ.
 
 Fails where a cosine is below 0.99999 in f32, which tells another activation, or below 0.9995 in 8 bits, which tells biases exchanged in one layer
-of twelve. One file more has the large channels of `clip.py` planted. In 8 bits it falls short of that for photographs (not for the mosaics that
-tests/clip.rs shows it): what it keeps is recorded, and 0.995 must do.
+of twelve. One file more has the large channels of `clip.py` planted. In 8 bits it falls short of that for some photographs (not for those here,
+nor for the mosaics that tests/clip.rs shows it): what it keeps is recorded, and 0.995 must do.
 
 Run:  cargo build --release && OMP_NUM_THREADS=2 python tests/reference/vit_b_32.py target/release/oddlens [NAME ...]
       (what `files.py` needs; 5 GB of memory and 2 GB of disk in TMPDIR; with names only the files that have one in theirs, and vit_b_32.md stays)
