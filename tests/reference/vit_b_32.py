@@ -266,12 +266,12 @@ Written by `tests/reference/vit_b_32.py`, which says how files, weights and refe
 and of {texts} texts; time and peak memory of `oddlens embed` for all of them, reading the file included, and of `oddlens model convert --quant q8`.
 By torch {torch}, transformers {transformers}, open_clip {open_clip}, gguf {gguf}, on {machine}.
 
-The last file falls short of 0.9995 for some photographs, though not for those of the table. Its four large channels change by as much as they are large in every layer, which amplifies
-whatever error the others bring. With 7 bits for all activations, 12 of 48 photographs (the samples and their mirror images) fell below, the least 0.9972;
-with the class token's row rounded twice (`QMatrix::with_fine_first` in `src/quant`) and the weights once instead of twice, 1 of 20 (the same), the
-least 0.9988, the median 0.99995; without planted channels the least was 0.9999. What is left are the weights: with activations of 12 bits and no
-limit to the norm of their lanes (`quads::WEIGHT_NORM`) none fell below, but with their scales changed by 0 to 4 %, six ways to round to the same
-8 bits, the least cosine was between 0.9968 and 0.9999.
+The last file falls short of 0.9995 for some photographs, though not for those of the table. Its four large channels change by as much as they are
+large in every layer, which amplifies whatever error the others bring. With 7 bits for all activations, 12 of 48 photographs (the samples and their
+mirror images) fell below, the least 0.9972; with the class token's row rounded twice (`QMatrix::with_fine_first` in `src/quant`) and the weights
+once instead of twice, 1 of 20 (the same), the least 0.9988, the median 0.99995; without planted channels the least was 0.9999. What is left are the
+weights: with activations of 12 bits and no limit to the norm of their lanes (`quads::WEIGHT_NORM`) none fell below, but with their scales changed
+by 0 to 4 %, six ways to round to the same 8 bits, the least cosine was between 0.9968 and 0.9999.
 
 | file | MB | f32: pictures | texts | embed | 8 bits: pictures | texts | embed | convert | converted: pictures | texts | embed |
 |---|---|---|---|---|---|---|---|---|---|---|---|
