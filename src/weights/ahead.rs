@@ -49,7 +49,7 @@ impl Ahead {
     /// What comes next of what is made, a few megabytes (of transposed matrices all), where the first `arrived` bytes of the file suffice for it.
     ///
     /// # Errors
-    /// When it cannot be read, or holds NaN or infinity; there is no more then.
+    /// When it cannot be read, or holds NaN, infinity, or what is too large for 16 bits; there is no more then.
     pub fn next(&mut self, arrived: u64) -> Option<Result<Vec<u8>, WeightsError>> {
         let out = self.matrices.get(self.matrix)?;
         let info = self.checkpoint.tensors().get(&out.name)?;

@@ -63,6 +63,12 @@ impl DType {
         if count.is_multiple_of(numbers) { (count / numbers).checked_mul(bytes) } else { None }
     }
 
+    /// Bytes of the whole blocks among `count` numbers, of files that may be larger than memory.
+    pub fn bytes_of_blocks(self, count: usize) -> u64 {
+        let (numbers, bytes) = self.unit();
+        (count / numbers) as u64 * bytes as u64
+    }
+
     /// The numbers in `bytes`; a rest that is no whole number or block is passed over.
     pub fn decode(self, bytes: &[u8]) -> Vec<f32> {
         let mut values = Vec::with_capacity(bytes.len() / self.unit().1 * self.unit().0);

@@ -130,7 +130,7 @@ impl TensorInfo {
 
     /// Where some of its numbers lie, which begin and end with whole blocks.
     fn bytes_of(&self, numbers: &Range<usize>) -> Range<u64> {
-        let at = |count| self.range.start + self.dtype.bytes_for(count).expect("whole blocks within the tensor") as u64;
+        let at = |count| self.range.start + self.dtype.bytes_of_blocks(count);
         at(numbers.start)..at(numbers.end)
     }
 }

@@ -61,7 +61,7 @@ const stored = (page) => page.evaluate(async () => {
 /// Bytes of what was made of a model that still comes.
 const made = (page) => page.evaluate(async () => {
   const folder = await (await navigator.storage.getDirectory()).getDirectoryHandle("models");
-  for await (const [name, file] of folder.entries()) if (/\.ahead$/.test(name)) return (await file.getFile()).size;
+  for await (const [name, file] of folder.entries()) if (/\.ahead$/.test(name)) return file.getFile().then(({ size }) => size, () => 0);
   return 0;
 });
 const until = async (page, what, condition) => {
@@ -303,6 +303,23 @@ describe("downloads", () => {
       const own = await person.until("the dropped one is in use", () => /^own-/.exec(document.querySelector('[data-testid="model-status"]').dataset.model ?? "")?.input);
       await isKept(person, own);
       assert.equal(await keptSha256(page, own), one, "the same as of the whole file");
+    });
+  });
+
+  test("a host that does not give an archive's end gives the archive all the same, and is not asked twice", async (t) => {
+    const path = "/a/b/resolve/main/open_clip_pytorch_model.bin";
+    const bytes = writeZip(archive("open-clip-training.pt", 90, 64));
+    const config = Buffer.from(configurationOf("open-clip-training.pt"));
+    const far = await hub(t, { [path]: bytes, "/a/b/resolve/main/open_clip_config.json": config });
+    far.holdsRanges = true;
+    const server = await site(t, offered(bytes, { address: far.url + path }));
+    await visit(browser, server.url, { allowed, abroad: [far.url] }, async (person, page) => {
+      await openPanel(person);
+      await press(page, "Download");
+      await person.hook("use-doubtful").click();
+      await inUse(person);
+      assert.deepEqual(far.requests.filter((r) => r.path === path).map((r) => r.start), [0, bytes.length - (1 << 18)]);
+      await until(page, "one file is left", async () => (await stored(page)).length === 1);
     });
   });
 

@@ -21,10 +21,10 @@ const sleep = (millis) => new Promise((done) => setTimeout(done, millis));
 /// `cuts`: byte positions at which connections break, used up one by one; `broken`: every connection breaks before its first byte, with `brokenAfterCut`
 /// from the first cut on;
 /// `ranges`: whether it knows ranges; `wrong`: one byte is another; `page`: an HTML page instead of the bytes; `stallAt`: from
-/// there on nothing comes, where less was asked for, too; `pace`: milliseconds between pieces of 64 KiB; `declares`: whether it tells the SHA-256; `holdsBeside`: no answer
-/// comes where there is no such file.
+/// there on nothing comes, unless only what lies beyond it is asked for; `pace`: milliseconds between pieces of 64 KiB; `declares`: whether it tells the SHA-256; `holdsBeside`: no answer
+/// comes where there is no such file; `holdsRanges`: nor where a part of one is asked for.
 export async function hub(t, files) {
-  const self = { files, requests: [], cuts: [], broken: false, brokenAfterCut: false, ranges: true, wrong: false, page: false, stallAt: Infinity, pace: 0, declares: true, holdsBeside: false };
+  const self = { files, requests: [], cuts: [], broken: false, brokenAfterCut: false, ranges: true, wrong: false, page: false, stallAt: Infinity, pace: 0, declares: true, holdsBeside: false, holdsRanges: false };
   const server = createServer(async (request, response) => {
     const path = decodeURIComponent(new URL(request.url, "http://localhost").pathname);
     const cors = { "access-control-allow-origin": "*", "access-control-expose-headers": EXPOSED, vary: "Origin" };
@@ -53,6 +53,7 @@ export async function hub(t, files) {
     const range = self.ranges && /^bytes=(\d+)-$/.exec(request.headers.range ?? "");
     const start = range ? Number(range[1]) : 0;
     self.requests.push({ path: where, start });
+    if (start && self.holdsRanges) return void setTimeout(() => response.destroy(), 30_000).unref();
     if (self.page) {
       response.writeHead(200, { ...cors, "content-type": "text/html" });
       return response.end("<!doctype html><title>Sign in</title><p>Sign in to go on.".padEnd(4000, " "));
@@ -68,7 +69,7 @@ export async function hub(t, files) {
     response.writeHead(range ? 206 : 200, head);
     const cut = self.cuts.shift() ?? Infinity;
     for (let at = start; at < bytes.length && !response.destroyed; ) {
-      const end = Math.min(at + (1 << 16), bytes.length, Math.max(cut, at), start < self.stallAt ? Math.max(self.stallAt, at) : Infinity);
+      const end = Math.min(at + (1 << 16), bytes.length, Math.max(cut, at), start > self.stallAt ? Infinity : Math.max(self.stallAt, at));
       if (end === at) {
         if (at >= self.stallAt) while (!response.destroyed && at >= self.stallAt) await sleep(50);
         else {

@@ -26,7 +26,7 @@ const DIRECTORY: u64 = 1 << 18;
 pub struct AsItComes {
     /// Of what is made: its name in the store.
     name: String,
-    /// Where the file comes from in one piece, and what ends that.
+    /// Where the file comes from in one piece, until its end was asked for; and what stops that.
     address: Option<String>,
     signal: Option<AbortSignal>,
     stage: Stage,
@@ -82,13 +82,15 @@ impl AsItComes {
     }
 
     /// What follows from the beginning of a file.
-    async fn begin(&self, partial: &Rc<Partial>, looked_at: u64, size: u64) -> Stage {
+    async fn begin(&mut self, partial: &Rc<Partial>, looked_at: u64, size: u64) -> Stage {
         let mut from = Arriving::new(size, partial.clone());
         let mut look_at = Some(2 * looked_at).filter(|&at| at <= LAST_LOOK);
         let format = from.read(0..HEAD).and_then(|head| recognise(&head, size));
-        if let (Ok(Format::PyTorch), Some(address)) = (format, &self.address) {
+        if let Ok(Format::PyTorch) = format {
+            // asked for once: a host that does not answer would be asked again wherever the file begins anew
+            let Some(address) = self.address.take() else { return Stage::Over };
             let start = size.saturating_sub(DIRECTORY);
-            let Ok(end) = fetch::end(address, start, size, self.signal.as_ref()).await else { return Stage::Over };
+            let Ok(end) = fetch::end(&address, start, size, self.signal.as_ref()).await else { return Stage::Over };
             from = Arriving::with_end(size, partial.clone(), end);
             look_at = None;
         }

@@ -327,7 +327,10 @@ impl Download<'_> {
             partial.read(at, portion).map_err(Trouble::Useless)?;
             at += portion.len() as u64;
             self.digest(portion)?;
-            self.go_ahead().await;
+            // of what is whole already, the conversion makes all
+            if total(&self.entry).is_some_and(|size| partial.len() < size) {
+                self.go_ahead().await;
+            }
             // the same number again and again: what was there already says nothing about the network
             (self.progress)(partial.len(), total(&self.entry));
             turn().await;
@@ -472,6 +475,8 @@ impl Download<'_> {
             self.digest(&bytes)?;
             reader.give_back(&chunk);
             self.go_ahead().await;
+            // what took long here was no silence there
+            watch.heard();
             self.tell(false);
         }
         let got = self.sink.len() - start;

@@ -24,6 +24,8 @@ pub const PROGRESS_MILLIS: f64 = 40.0;
 
 /// Silence after which a connection counts as broken.
 const STALL_MILLIS: u32 = 20_000;
+/// The same where nothing depends on the answer.
+const SHORT_STALL_MILLIS: u32 = 5_000;
 /// Configurations and pointers are a few kilobytes.
 const MAX_TEXT_BYTES: u64 = 1 << 20;
 
@@ -95,6 +97,8 @@ pub async fn entry(
 /// What ends a request: a person's wish, or silence.
 pub struct Watch {
     controller: AbortController,
+    /// The longest silence.
+    millis: u32,
     stalled: Rc<Cell<bool>>,
     timer: Option<Timeout>,
     _wish: Option<EventListener>,
@@ -104,12 +108,16 @@ impl Watch {
     /// # Errors
     /// When the browser cannot end requests.
     pub fn begin(wish: Option<&AbortSignal>) -> Result<Self, String> {
+        Self::with(wish, STALL_MILLIS)
+    }
+
+    fn with(wish: Option<&AbortSignal>, millis: u32) -> Result<Self, String> {
         let controller = AbortController::new().map_err(|e| error_text(&e))?;
         let _wish = wish.map(|wish| {
             let controller = controller.clone();
             EventListener::once(wish, "abort", move |_| controller.abort())
         });
-        let mut watch = Self { controller, stalled: Rc::default(), timer: None, _wish };
+        let mut watch = Self { controller, millis, stalled: Rc::default(), timer: None, _wish };
         watch.heard();
         Ok(watch)
     }
@@ -122,7 +130,7 @@ impl Watch {
     /// Something came: silence begins anew.
     pub fn heard(&mut self) {
         let (controller, stalled) = (self.controller.clone(), self.stalled.clone());
-        self.timer = Some(Timeout::new(STALL_MILLIS, move || {
+        self.timer = Some(Timeout::new(self.millis, move || {
             stalled.set(true);
             controller.abort();
         }));
@@ -136,7 +144,7 @@ impl Watch {
     /// Why a request failed: silence, or the browser's `error`.
     pub fn why(&self, error: &wasm_bindgen::JsValue) -> String {
         if self.stalled.get() {
-            format!("nothing came for {} s", STALL_MILLIS / 1000)
+            format!("nothing came for {} s", self.millis / 1000)
         } else {
             format!("the connection broke ({})", error_text(error))
         }
@@ -180,9 +188,9 @@ pub async fn text(address: &str, signal: Option<&AbortSignal>) -> Result<Option<
 /// The last bytes of a file of `size` bytes, from byte `start` on.
 ///
 /// # Errors
-/// One line: the host gives no parts of files, or another file, or nothing.
+/// One line: the host gives no parts of files, or others, or is silent for some seconds.
 pub async fn end(address: &str, start: u64, size: u64, signal: Option<&AbortSignal>) -> Result<Vec<u8>, String> {
-    let watch = Watch::begin(signal)?;
+    let watch = Watch::with(signal, SHORT_STALL_MILLIS)?;
     let wrong = |e: wasm_bindgen::JsValue| format!("{address}: {}", watch.why(&e));
     let init = RequestInit::new();
     init.set_signal(Some(&watch.signal()));
@@ -192,17 +200,18 @@ pub async fn end(address: &str, start: u64, size: u64, signal: Option<&AbortSign
     init.set_headers(&headers);
     let response = JsFuture::from(scope().fetch_with_str_and_init(address, &init)).await.map_err(wrong)?;
     let response: Response = response.unchecked_into();
-    if response.status() != 206 {
+    let says = response.headers().get("content-length").ok().flatten().and_then(|n| n.parse().ok());
+    if response.status() != 206 || says.is_some_and(|n: u64| n != size - start) {
         // all of it comes instead, perhaps
         watch.end();
         return Err(format!("{address}: expected a part of the file, the server answered {}", response.status()));
     }
     let buffer = JsFuture::from(response.array_buffer().map_err(wrong)?).await.map_err(wrong)?;
-    let bytes = Uint8Array::new(&buffer).to_vec();
-    if bytes.len() as u64 == size - start {
-        Ok(bytes)
+    let bytes = Uint8Array::new(&buffer);
+    if u64::from(bytes.length()) == size - start {
+        Ok(bytes.to_vec())
     } else {
-        Err(format!("{address}: expected {} bytes, got {}", size - start, bytes.len()))
+        Err(format!("{address}: expected {} bytes, got {}", size - start, bytes.length()))
     }
 }
 
