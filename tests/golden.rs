@@ -15,7 +15,7 @@ fn embedded(compute: Compute) -> Clip {
     Clip::new(&file, &Sidecars::default(), compute).expect("a CLIP")
 }
 
-/// PyTorch ran on the f16 weights, these are in 8 bits. A logit of 100 times the cosine then differs by up to 0.2; the same on
+/// PyTorch ran on the f16 weights, these are in 8 bits. A logit of 100 times the cosine then differs by up to 0.3; the same on
 /// the side of the anomaly, so that the margin between them differs less; of a score in the middle by a quarter of that.
 #[test]
 fn the_embedded_model_scores_as_pytorch_does() {
@@ -44,7 +44,7 @@ fn the_embedded_model_scores_as_pytorch_does() {
             "{compute:?}: scores differ by at most {worst_score:.5}, cosines by {worst_cosine:.5}, margins by {worst_margin:.3}"
         );
         println!("{said}");
-        assert!(worst_score < 0.05 && worst_cosine < 0.003 && worst_margin < 0.25, "{said}");
+        assert!(worst_score < 0.05 && worst_cosine < 0.004 && worst_margin < 0.25, "{said}");
         for prompt in expected["prompts"].as_array().expect("prompts") {
             let text = prompt["text"].as_str().expect("a text").to_string();
             let got = clip.embed_texts(std::slice::from_ref(&text)).expect("a text").embeddings;

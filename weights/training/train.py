@@ -73,11 +73,11 @@ class Recipe:
     text_layers: int = 3
     text_heads: int = 3
     # budgets
-    image_minutes: float = 85.0
-    image_steps: int = 3600
-    text_minutes: float = 5.0
+    image_minutes: float = 0.0
+    image_steps: int = 4500
+    text_minutes: float = 0.0
     text_steps: int = 400
-    align_minutes: float = 5.0
+    align_minutes: float = 0.0
     align_steps: int = 200
     # resolution:share of the image stage, in this order; low resolutions are several times cheaper a picture
     phases: str = "48:0.5,64:0.5"
@@ -102,7 +102,7 @@ class Recipe:
     # augmentation: least share of the side that a crop keeps, early and late; share of pictures made coarse
     crop: float = 0.65
     late_crop: float = 0.8
-    coarse: float = 0.45
+    coarse: float = 0.4
     jpeg: float = 0.5  # share of the coarse ones that are compressed while they are small
     bfloat16: bool = True
 
