@@ -92,9 +92,8 @@ impl Made {
     /// Some numbers of a tensor that is stored as `out`; nothing where it was not made, or from something else, or cannot be read.
     pub(super) fn read(&self, info: &TensorInfo, out: &OutHeader, numbers: &Range<usize>) -> Option<Vec<u8>> {
         let (_, _, start) = self.places.get(&out.name).filter(|(from, made, _)| from == info && made == out)?;
-        let at = |numbers| Some(start + out.dtype.bytes_for(numbers)? as u64);
-        let range = at(numbers.start)?..at(numbers.end)?;
-        self.file.read(range).ok().map(std::borrow::Cow::into_owned)
+        let at = |number| start + out.dtype.bytes_of_blocks(number);
+        self.file.read(at(numbers.start)..at(numbers.end)).ok().map(std::borrow::Cow::into_owned)
     }
 }
 

@@ -470,8 +470,8 @@ impl Download<'_> {
             if expected.is_some_and(|n| self.sink.len() - start + bytes.len() as u64 > n) {
                 return Err(Trouble::Useless(format!("{address}: expected {} bytes, got more", expected.unwrap_or(0))));
             }
-            let expected = total(&self.entry);
-            self.sink.append(&chunk, expected, self.ahead).await.map_err(Trouble::Fatal)?;
+            let size = total(&self.entry);
+            self.sink.append(&chunk, size, self.ahead).await.map_err(Trouble::Fatal)?;
             self.digest(&bytes)?;
             reader.give_back(&chunk);
             self.go_ahead().await;
