@@ -25,8 +25,18 @@ pub struct Camera {
     pub timings: Timings,
     /// Why the newest frame has no score.
     pub trouble: Option<String>,
-    flying: Option<(JobId, f64)>,
+    /// The frozen picture is to be scored once more, by other texts.
+    is_due: bool,
+    flying: Option<Flying>,
     last_scored: Option<f64>,
+}
+
+/// A frame that the worker has.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Flying {
+    job: JobId,
+    sent: f64,
+    is_frozen: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -43,17 +53,27 @@ pub enum CameraPhase {
 impl Camera {
     /// Would a frame be of use now?
     pub fn wants_frame(&self) -> bool {
-        self.phase == CameraPhase::Live && self.flying.is_none()
+        (self.phase == CameraPhase::Live || self.is_due) && self.flying.is_none()
+    }
+
+    /// From now on scores are by other texts: a frozen picture comes once more.
+    pub(super) fn texts_changed(&mut self) {
+        self.is_due = self.phase == CameraPhase::Frozen;
+    }
+
+    /// Is the frozen picture to be scored once more?
+    pub(super) fn is_due(&self) -> bool {
+        self.is_due
     }
 
     pub(super) fn asked(&mut self, job: JobId, now: f64) {
-        self.flying = Some((job, now));
+        let is_frozen = self.phase == CameraPhase::Frozen;
+        self.flying = Some(Flying { job, sent: now, is_frozen });
+        self.is_due = false;
     }
 
     pub(super) fn forget(&mut self, job: JobId) {
-        if self.flying.is_some_and(|(flying, _)| flying == job) {
-            self.flying = None;
-        }
+        self.flying.take_if(|flying| flying.job == job);
     }
 
     pub(super) fn refused(&mut self, job: JobId, message: String) {
@@ -67,14 +87,20 @@ impl Camera {
             (CameraPhase::Frozen, false) => self.phase = CameraPhase::Live,
             _ => {}
         }
+        self.is_due = false;
         self.last_scored = None;
     }
 
     pub(super) fn scored(&mut self, job: JobId, score: Score, entries: Rc<[Entry]>, timings: Timings, now: f64) {
-        let Some((_, sent)) = self.flying.filter(|(flying, _)| *flying == job) else { return };
-        self.flying = None;
-        if self.phase != CameraPhase::Live {
-            return;
+        let Some(Flying { sent, is_frozen, .. }) = self.flying.take_if(|flying| flying.job == job) else { return };
+        match self.phase {
+            CameraPhase::Live => {}
+            CameraPhase::Frozen if is_frozen => {
+                self.trouble = None;
+                self.latest = Some(Rc::new((score, entries)));
+                return;
+            }
+            _ => return,
         }
         self.trouble = None;
         self.latency_millis = Some(now - sent);

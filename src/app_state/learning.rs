@@ -225,15 +225,22 @@ impl State {
         if let Some(threshold) = best.and_then(|p| p.threshold) {
             // from there up is odd: the threshold is just below
             return (
-                (threshold - 1e-4).max(0.0),
+                threshold.next_down().max(0.0),
                 format!("{} has none of its own: this one tells your labelled pictures apart best.", method.name),
             );
         }
         let normal = self.pictures.iter().filter(|p| p.label.is_some_and(|l| l.kind == Kind::Normal));
         let highest = normal.filter_map(|p| p.outcome().map(|o| o.score.value)).reduce(f32::max);
-        match highest {
-            Some(t) => (t, format!("{} has none of its own: this one passes all your normal pictures.", method.name)),
-            None => (0.5, format!("{} has none of its own: label some pictures, or choose one.", method.name)),
+        if let Some(t) = highest {
+            return (t, format!("{} has none of its own: this one passes all your normal pictures.", method.name));
+        }
+        let scores = || self.pictures.iter().filter(|p| !p.removed).filter_map(|p| p.outcome()).map(|o| o.score.value);
+        let why = format!("{} has none of its own: label some pictures, or choose one.", method.name);
+        match (scores().reduce(f32::min), scores().reduce(f32::max)) {
+            (Some(least), Some(most)) if least < most => {
+                ((least + most) / 2.0, format!("{why} This one is half way between the scores so far."))
+            }
+            _ => (0.5, why),
         }
     }
 
@@ -386,9 +393,7 @@ impl State {
                 if !self.can_speak() {
                     self.lab.trouble = Some("A head can be loaded as soon as the model is ready.".into());
                 } else {
-                    let job = self.job();
-                    self.expect_answer(job, Asked::Head);
-                    effects.push(Effect::LoadHead { job });
+                    self.ask_head(Asked::Head, effects);
                 }
             }
             Lesson::HeadUnreadable(message) => {
@@ -396,6 +401,12 @@ impl State {
                 self.lab.trouble = Some(message);
             }
         }
+    }
+
+    fn ask_head(&mut self, what: Asked, effects: &mut Vec<Effect>) {
+        let job = self.job();
+        self.expect_answer(job, what);
+        effects.push(Effect::LoadHead { job, again: what == Asked::HeadAgain });
     }
 
     /// The engine can be asked about methods.
@@ -574,7 +585,7 @@ impl State {
         }
         let labelled = self.pictures.iter().any(|p| p.label.is_some());
         let told = self.pictures.iter().any(|p| p.told.is_some());
-        if !labelled && !told && self.lab.reports.is_empty() {
+        if !labelled && !told && self.lab.reports.is_empty() && !self.lab.head_again {
             self.lab.dirty = false;
             return;
         }
@@ -611,7 +622,7 @@ impl State {
             return;
         }
         if std::mem::take(&mut self.lab.head_again) {
-            self.take_lesson(Lesson::LoadHead(self.lab.head_name.clone()), effects);
+            self.ask_head(Asked::HeadAgain, effects);
         }
         let mut again = std::mem::take(&mut self.lab.again);
         if self.lab.follow {
@@ -689,14 +700,23 @@ impl State {
             }
             Event::Advised { job, method, advice } => {
                 let Some(Asked::Advice(rate)) = self.settle(job) else { return };
+                if method != self.method_in_use() {
+                    return;
+                }
                 if let Ok(advice) = &advice {
-                    self.threshold = Some(advice.threshold.clamp(0.0, 1.0));
+                    self.choose_threshold(advice.threshold);
                     self.say(format!("The threshold is {:.3} now.", advice.threshold));
                 }
                 self.lab.advice = Some(Advised { method, rate: f64::from_bits(rate), advice });
             }
             Event::HeadSaved { job, .. } => {
                 self.settle(job);
+            }
+            Event::HeadLoaded { job, method, same_texts, .. } if self.is_asked(job, Asked::HeadAgain) => {
+                self.settle(job);
+                let before = self.method_in_use();
+                self.has_learned(method, if same_texts { Readiness::Ready } else { Readiness::Stale });
+                self.method_may_change(&before, effects);
             }
             Event::HeadLoaded { job, method, setup, same_texts, normal_examples, outlier_examples } => {
                 self.settle(job);
@@ -711,14 +731,9 @@ impl State {
                     format!("In use: {learned}; what is normal was taken from the file, too.")
                 });
                 self.lab.trouble = None;
-                if !self.lab.from_file.contains(&method) {
-                    self.lab.from_file.push(method.clone());
-                }
-                Rc::make_mut(&mut self.lab.fitted).remove(&method);
-                let mut states: Vec<MethodState> = self.lab.states.to_vec();
-                states.retain(|s| s.method != method);
-                states.push(MethodState { method: method.clone(), readiness: Readiness::Ready });
-                self.lab.states = states.into();
+                effects.push(Effect::KeepHead);
+                self.has_learned(method.clone(), Readiness::Ready);
+                self.lab.advice = None;
                 let before = self.setup.clone();
                 if !same_texts {
                     self.setup = setup;
@@ -731,9 +746,11 @@ impl State {
                 self.ask_setup(effects);
             }
             Event::HeadFailed { job, message } => {
-                let saving = self.settle(job) == Some(Asked::SavedHead);
-                let name = &self.lab.head_name;
-                let message = if saving { message } else { format!("{name}: {message}") };
+                let message = match self.settle(job) {
+                    Some(Asked::SavedHead) => message,
+                    Some(Asked::HeadAgain) => format!("The head from a file was lost with the worker: {message}"),
+                    _ => format!("{}: {message}", self.lab.head_name),
+                };
                 self.say(message.as_str());
                 self.lab.trouble = Some(message);
             }
@@ -763,10 +780,24 @@ impl State {
         self.learn_again(effects);
     }
 
+    /// A method's head came from a file.
+    fn has_learned(&mut self, method: String, readiness: Readiness) {
+        let lab = &mut self.lab;
+        Rc::make_mut(&mut lab.fitted).remove(&method);
+        let mut states: Vec<MethodState> = lab.states.to_vec();
+        states.retain(|s| s.method != method);
+        states.push(MethodState { method: method.clone(), readiness });
+        lab.states = states.into();
+        if !lab.from_file.contains(&method) {
+            lab.from_file.push(method);
+        }
+    }
+
     /// The wanted method can score now, or cannot any more.
     fn method_may_change(&mut self, before: &str, effects: &mut Vec<Effect>) {
         let now = self.method_in_use();
         if now != before {
+            self.lab.advice = None;
             let name = |id: &str| {
                 self.ready()
                     .and_then(|m| m.methods.iter().find(|m| m.id == id))

@@ -66,8 +66,8 @@ pub struct State {
     pub wanted_model: Option<String>,
     /// In order of arrival (and so of id); removed ones stay until they cannot be brought back.
     pub pictures: Vec<Rc<Picture>>,
-    /// `None`: the model's own.
-    pub threshold: Option<f32>,
+    /// `None`: the method's own.
+    threshold: Option<Chosen>,
     pub sort: Sort,
     pub filter: Filter,
     pub camera: Option<Camera>,
@@ -97,7 +97,7 @@ pub struct State {
     /// The wanted model was chosen by a person here, not by a link: it may be fetched from another host.
     from_afar: bool,
     /// The model that the worker has, while another is loaded.
-    fallback: Option<Rc<ModelInfo>>,
+    fallback: Option<Fallback>,
     /// The last model was refused because it answers as if by chance; the worker still has it.
     pub doubtful: bool,
     setup_job: JobId,
@@ -113,6 +113,21 @@ pub struct State {
     next_job: u32,
     next_image: u32,
     deaths: u32,
+}
+
+/// A threshold that a person chose. Scores of other methods lie elsewhere.
+#[derive(Clone, Debug, PartialEq)]
+struct Chosen {
+    method: String,
+    value: f32,
+}
+
+/// The model that the worker has while another is loaded.
+#[derive(Clone, Debug, PartialEq)]
+struct Fallback {
+    model: Rc<ModelInfo>,
+    /// It came when another was asked for already: nothing was scored by it.
+    is_new: bool,
 }
 
 /// A setup that the engine has accepted.
@@ -208,6 +223,8 @@ enum Asked {
     /// The rate, as bits.
     Advice(u64),
     Head,
+    /// The head that a dead worker had from a file.
+    HeadAgain,
     SavedHead,
 }
 
@@ -301,8 +318,10 @@ pub enum Effect {
     Restore { job: JobId, image: ImageId },
     /// Send the camera's present picture.
     SendFrame { job: JobId },
-    /// Send the head file that was picked last.
-    LoadHead { job: JobId },
+    /// Send the head file that was picked last; `again`: that which was loaded last.
+    LoadHead { job: JobId, again: bool },
+    /// The head file that was picked last is in use: a fresh worker will need it.
+    KeepHead,
     /// Have the model file loaded that was picked last.
     LoadFile { job: JobId, name: String },
     /// Stop fetching the model.
@@ -399,7 +418,18 @@ impl State {
 
     /// The threshold in use: the person's, else the one that belongs to the method, else one half.
     pub fn threshold_in_use(&self) -> f32 {
-        self.threshold.unwrap_or_else(|| self.default_threshold().0)
+        self.chosen_threshold().unwrap_or_else(|| self.default_threshold().0)
+    }
+
+    /// The threshold that a person chose for the method in use.
+    pub fn chosen_threshold(&self) -> Option<f32> {
+        let in_use = self.method_in_use();
+        self.threshold.as_ref().filter(|chosen| chosen.method == in_use).map(|chosen| chosen.value)
+    }
+
+    /// Cuts the scores of the method in use there.
+    fn choose_threshold(&mut self, value: f32) {
+        self.threshold = Some(Chosen { method: self.method_in_use(), value: value.clamp(0.0, 1.0) });
     }
 
     /// One picture, removed or not.
@@ -473,17 +503,15 @@ impl State {
                 }
             }
             Action::SetTemplates(text) => {
-                self.setup.templates = lines_or(&text, crate::protocol::DEFAULT_TEMPLATE);
+                self.setup.templates = self.prompts(&text, crate::protocol::DEFAULT_TEMPLATE);
                 self.ask_setup(effects);
             }
             Action::SetAnomaly(text) => {
-                self.setup.anomaly = lines_or(&text, crate::protocol::DEFAULT_ANOMALY);
+                self.setup.anomaly = self.prompts(&text, crate::protocol::DEFAULT_ANOMALY);
                 self.ask_setup(effects);
             }
             Action::SetMethod(method) => {
                 self.setup.method = method;
-                // its scores lie elsewhere
-                self.threshold = None;
                 self.lab.advice = None;
                 self.learning_changed(true);
                 self.ask_setup(effects);
@@ -496,7 +524,8 @@ impl State {
             }
             Action::SetThreshold(value) => match value {
                 Some(t) if !t.is_finite() => {}
-                value => self.threshold = value.map(|t| t.clamp(0.0, 1.0)),
+                Some(t) => self.choose_threshold(t),
+                None => self.threshold = None,
             },
             Action::SetSort(sort) => self.sort = sort,
             Action::SetFilter(filter) => self.filter = filter,
@@ -507,7 +536,10 @@ impl State {
                 let ids = self.ids_where(|p| matches!(p.phase, Phase::Queued));
                 let count = ids.len();
                 self.remove(ids, effects);
-                self.say(format!("Cancelled: {count} pictures were not scored."));
+                self.say(match count {
+                    1 => "Cancelled: 1 picture was not scored.".to_owned(),
+                    _ => format!("Cancelled: {count} pictures were not scored."),
+                });
             }
             Action::ClearPictures => {
                 let ids = self.ids_where(|_| true);
@@ -639,6 +671,10 @@ impl State {
         self.outstanding.remove(i).map(|o| o.what)
     }
 
+    fn is_asked(&self, job: JobId, what: Asked) -> bool {
+        self.outstanding.contains(&Outstanding { job, what })
+    }
+
     fn expect_answer(&mut self, job: JobId, what: Asked) {
         self.outstanding.push_back(Outstanding { job, what });
     }
@@ -664,7 +700,7 @@ impl State {
         let job = self.job();
         self.outstanding.retain(|o| o.what != Asked::Load);
         if let Model::Ready(info) = &self.model {
-            self.fallback = Some(info.clone());
+            self.fallback = Some(Fallback { model: info.clone(), is_new: false });
         }
         self.model = Model::Loading { job, received: 0, total: None, pace: Pace::default(), seconds_left: None };
         self.expect_answer(job, Asked::Load);
@@ -674,12 +710,7 @@ impl State {
     fn ask_setup(&mut self, effects: &mut Vec<Effect>) {
         self.setup_error = None;
         if self.setup.normal.is_empty() {
-            let old = self.in_force.as_ref().map(|f| {
-                let normal = f.entries.iter().filter(|e| e.kind == EntryKind::Normal);
-                let names: Vec<&str> = normal.map(|e| e.label.as_str()).collect();
-                format!(" Until then, scores are those for: {}.", names.join(", "))
-            });
-            self.setup_error = Some(format!("Name at least one thing that is normal.{}", old.unwrap_or_default()));
+            self.setup_error = Some(format!("Name at least one thing that is normal. {}", self.until_then()));
             return;
         }
         let Setup { normal, templates, anomaly, .. } = &self.setup;
@@ -687,7 +718,8 @@ impl State {
         let prompts = normal.len() * templates.len() + asked;
         if prompts > MAX_PROMPTS {
             self.setup_error = Some(format!(
-                "These names and prompts make {prompts} texts; at most {MAX_PROMPTS} are compared. Take out some prompts."
+                "These names and prompts make {prompts} texts; at most {MAX_PROMPTS} are compared. Take out some prompts. {}",
+                self.until_then()
             ));
             return;
         }
@@ -704,6 +736,26 @@ impl State {
         self.learning_changed(true);
     }
 
+    /// A line each, or the default where there is none.
+    fn prompts(&mut self, text: &str, default: &str) -> Vec<String> {
+        if text.lines().any(|line| line.trim().chars().count() > MAX_TEXT) {
+            let cut = format!("A prompt was cut: expected at most {MAX_TEXT} characters.");
+            self.say(cut.as_str());
+            self.notices.push(cut);
+        }
+        let lines: Vec<String> = text.lines().map(clean_text).filter(|l| !l.is_empty()).take(MAX_NAMES).collect();
+        if lines.is_empty() { vec![default.to_owned()] } else { lines }
+    }
+
+    /// What becomes of pictures while a setup cannot be used.
+    fn until_then(&self) -> String {
+        let Some(force) = &self.in_force else { return "Until then, pictures wait.".into() };
+        let normal = force.entries.iter().filter(|e| e.kind == EntryKind::Normal);
+        let mut names: Vec<&str> = normal.map(|e| e.label.as_str()).collect();
+        names.dedup();
+        format!("Until then, scores are those for: {}.", names.join(", "))
+    }
+
     fn add_classes(&mut self, text: &str, effects: &mut Vec<Effect>) {
         let before = self.setup.normal.len();
         let mut names = self.setup.normal.clone();
@@ -713,7 +765,7 @@ impl State {
             self.setup.normal = names;
             self.say(format!("Normal is: {}.", self.setup.normal.join(", ")));
             self.ask_setup(effects);
-        } else if !text.trim().is_empty() {
+        } else if text.split([',', '\n']).any(|name| !name.trim().is_empty()) {
             self.say("That name is already there.");
         }
     }
@@ -733,15 +785,16 @@ impl State {
         if let Some(method) = link.method {
             self.setup.method = method;
         }
-        if link.threshold.is_some() {
-            self.threshold = link.threshold;
+        if let Some(value) = link.threshold {
+            self.threshold = Some(Chosen { method: self.setup.method.clone(), value });
         }
         self.notices.extend(link.notes);
         if link.model.is_some() && link.model != self.wanted_model {
             self.wanted_model = link.model;
-            self.from_afar = false;
+            (self.model_file, self.model_address, self.from_afar) = (None, None, false);
             // a shared link names the model even where it is the standard one, which is there already
-            if self.ready().is_some_and(|m| Some(&m.entry.id) != self.wanted_model.as_ref()) {
+            let is_there = self.ready().is_some_and(|m| Some(&m.entry.id) == self.wanted_model.as_ref());
+            if !is_there && self.worker == Worker::Alive {
                 self.ask_load(effects);
                 return;
             }
@@ -911,6 +964,9 @@ impl State {
         if self.in_force.is_none() {
             return;
         }
+        if self.camera.as_ref().is_some_and(Camera::is_due) {
+            self.frame_due(self.lab.now, effects);
+        }
         self.pump_learning(effects);
         let left = self.batch.total.saturating_sub(self.batch.done);
         let many = left >= MANY;
@@ -983,47 +1039,29 @@ impl State {
                     self.model = Model::Loading { job, received, total, pace, seconds_left };
                 }
             }
-            Event::Ready { job, model } => {
-                if self.settle(job).is_none() {
-                    return;
+            Event::Ready { job, model } if self.settle(job).is_none() => {
+                // another was asked for meanwhile; until that is there, the worker has this one
+                if matches!(self.model, Model::Loading { .. }) {
+                    self.fallback = Some(Fallback { model: Rc::new(model), is_new: true });
+                    self.in_force = None;
+                    self.text_tower = None;
+                    self.to_restore.clear();
                 }
+            }
+            Event::Ready { model, .. } => {
                 let id = model.entry.id.clone();
                 self.fallback = None;
                 let was_doubtful = std::mem::take(&mut self.doubtful);
                 if self.model_file.is_some() || self.model_address.is_some() || was_doubtful {
-                    self.wanted_model = Some(id.clone());
+                    self.wanted_model = Some(id);
                 }
                 if model.entry.kept {
                     // from now on it is found in the store
-                    self.model_address = None;
+                    (self.model_file, self.model_address) = (None, None);
                 }
                 self.text_tower = None;
                 self.say(format!("The model {} is ready.", model.entry.name));
-                if !model.methods.iter().any(|m| m.id == self.setup.method)
-                    && let Some(first) = model.methods_by_words().next()
-                {
-                    self.notices.push(format!(
-                        "The method “{}” is not offered here; {} is used instead.",
-                        self.setup.method, first.name
-                    ));
-                    self.setup.method = first.id.clone();
-                }
-                self.model = Model::Ready(Rc::new(model));
-                let other = self.scored_model.as_ref().is_some_and(|scored| *scored != id);
-                self.scored_model = Some(id);
-                self.in_force = None;
-                self.to_restore.clear();
-                self.forget_told();
-                self.told_many = false;
-                if other {
-                    self.forget_learned();
-                }
-                self.ask_setup(effects);
-                if other {
-                    self.score_all_anew();
-                } else {
-                    self.give_back();
-                }
+                self.take_up(Rc::new(model), effects);
             }
             Event::TextTower { received, total, trouble, .. } => self.hear_text_tower(received, total, trouble),
             Event::Threads { count, .. } => self.threads = count,
@@ -1038,13 +1076,16 @@ impl State {
                 if self.in_force.as_ref().is_none_or(|f| f.job < job) {
                     self.in_force = Some(InForce { job, entries: entries.into() });
                     self.notes = notes.into();
+                    if let Some(camera) = &mut self.camera {
+                        camera.texts_changed();
+                    }
                 }
             }
             Event::SetupFailed { job, message } => {
                 self.settle(job);
                 if job == self.setup_job {
                     self.say(message.as_str());
-                    self.setup_error = Some(message);
+                    self.setup_error = Some(format!("{}. {}", message.trim_end_matches('.'), self.until_then()));
                 }
             }
             Event::Rescored { job, scores } => {
@@ -1101,12 +1142,12 @@ impl State {
                     camera.scored(job, score, entries, timings, now);
                 }
             }
-            Event::Failed { job, image, stage, message } => match (self.settle(job), image) {
+            Event::Failed { job, stage, message, .. } => match self.settle(job) {
                 // it overtook a setup, or a model that was asked for meanwhile: no fault of the picture
-                (Some(Asked::Score(asked)), _) if stage == Stage::Score => self.put_back(asked),
-                (Some(Asked::Score(asked)), _) => self.fail(asked, stage, message),
-                (Some(Asked::Restore(asked)), _) => self.queue_again(asked),
-                (Some(Asked::Frame), _) => {
+                Some(Asked::Score(asked)) if stage == Stage::Score => self.put_back(asked),
+                Some(Asked::Score(asked)) => self.fail(asked, stage, message),
+                Some(Asked::Restore(asked)) => self.queue_again(asked),
+                Some(Asked::Frame) => {
                     if let Some(camera) = &mut self.camera {
                         camera.refused(job, message);
                     }
@@ -1124,6 +1165,45 @@ impl State {
             | Event::HeadSaved { .. }
             | Event::HeadLoaded { .. }
             | Event::HeadFailed { .. }) => self.hear_learning(learned, effects),
+        }
+    }
+
+    /// The worker has that model, and knows nothing else yet.
+    fn take_up(&mut self, model: Rc<ModelInfo>, effects: &mut Vec<Effect>) {
+        let wanted = model.methods.iter().find(|m| m.id == self.setup.method);
+        match (wanted, model.methods_by_words().next()) {
+            (None, Some(first)) => {
+                self.notices.push(format!(
+                    "The method “{}” is not offered here; {} is used instead.",
+                    self.setup.method, first.name
+                ));
+                self.setup.method = first.id.clone();
+            }
+            // a link's
+            (Some(wanted), Some(first)) if !wanted.needs.words_only() && self.scored_model.is_none() => {
+                self.notices.push(format!(
+                    "{} has learned nothing here yet: {} is used until it has.",
+                    wanted.name, first.name
+                ));
+            }
+            _ => {}
+        }
+        let id = model.entry.id.clone();
+        self.model = Model::Ready(model);
+        let other = self.scored_model.as_ref().is_some_and(|scored| *scored != id);
+        self.scored_model = Some(id);
+        self.in_force = None;
+        self.to_restore.clear();
+        self.forget_told();
+        self.told_many = false;
+        if other {
+            self.forget_learned();
+        }
+        self.ask_setup(effects);
+        if other {
+            self.score_all_anew();
+        } else {
+            self.give_back();
         }
     }
 
@@ -1164,8 +1244,8 @@ impl State {
                 "This address asks for {name}, which lies on another host. It is fetched when you press Download among the models."
             ));
         }
-        if let Some(before) = self.fallback.take() {
-            // the worker still has it, with all that was scored by it
+        if let Some(Fallback { model: before, is_new }) = self.fallback.take() {
+            // the worker has it
             let stays = format!("{} stays in use.", before.entry.name);
             match why {
                 NotLoaded::Failed => {
@@ -1183,9 +1263,16 @@ impl State {
                 NotLoaded::Paused => self.say(format!("The download is {message}. {stays}")),
                 NotLoaded::NotAsked => self.say(stays),
             }
-            self.wanted_model = Some(before.entry.id.clone()).filter(|_| self.wanted_model.is_some());
+            let is_named = is_new || self.wanted_model.is_some();
+            self.wanted_model = is_named.then(|| before.entry.id.clone());
             (self.model_file, self.model_address) = (None, None);
-            self.model = Model::Ready(before);
+            if is_new {
+                self.take_up(before, effects);
+            } else {
+                self.model = Model::Ready(before);
+                // what was changed while the other was loaded
+                self.ask_setup(effects);
+            }
             return;
         }
         // whoever does not want to wait has one that is at hand meanwhile
@@ -1264,14 +1351,15 @@ impl State {
                         camera.forget(job);
                     }
                 }
-                Asked::Load | Asked::Setup | Asked::Restore(_) | Asked::Advice(_) | Asked::Head | Asked::SavedHead => {}
+                Asked::Load | Asked::Setup | Asked::Restore(_) | Asked::Advice(_) => {}
+                Asked::Head | Asked::HeadAgain | Asked::SavedHead => {}
             }
         }
         // a model that kills the worker, perhaps for lack of memory, is not tried again by itself
         let chosen = self.model_file.take_if(|_| while_loading).or(self.model_address.take_if(|_| while_loading));
         if while_loading && (chosen.is_some() || self.wanted_model.is_some()) {
             let name = chosen.or_else(|| self.wanted_model.clone()).unwrap_or_default();
-            self.wanted_model = self.fallback.as_ref().map(|m| m.entry.id.clone()).filter(|id| *id != name);
+            self.wanted_model = self.fallback.as_ref().map(|f| f.model.entry.id.clone()).filter(|id| *id != name);
             self.notices.push(format!(
                 "The worker stopped while it loaded {name} ({how}). Perhaps there is not enough memory for it."
             ));
@@ -1317,11 +1405,6 @@ pub(crate) fn clean_names(names: impl IntoIterator<Item = String>) -> Vec<String
 pub(crate) fn clean_text(text: &str) -> String {
     let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_TEXT).collect();
     line.trim().to_owned()
-}
-
-fn lines_or(text: &str, default: &str) -> Vec<String> {
-    let lines: Vec<String> = text.lines().map(clean_text).filter(|l| !l.is_empty()).take(MAX_NAMES).collect();
-    if lines.is_empty() { vec![default.to_owned()] } else { lines }
 }
 
 #[cfg(test)]

@@ -42,8 +42,8 @@ pub fn encode(state: &State) -> String {
     if setup.method != default.method {
         parts.push(format!("method={}", escape(&setup.method)));
     }
-    if let Some(threshold) = state.threshold {
-        parts.push(format!("threshold={threshold}"));
+    if let Some(chosen) = state.threshold.as_ref().filter(|chosen| chosen.method == setup.method) {
+        parts.push(format!("threshold={}", chosen.value));
     }
     if let Some(model) = &state.wanted_model {
         parts.push(format!("model={}", escape(model)));
@@ -59,7 +59,7 @@ pub fn encode_full(state: &State) -> String {
         join(&setup.normal, ","),
         join(&setup.templates, "%0A"),
         join(&setup.anomaly, "%0A"),
-        escape(&setup.method),
+        escape(&state.method_in_use()),
         state.threshold_in_use(),
     );
     if let Some(model) = state.ready() {
@@ -189,7 +189,7 @@ mod tests {
         state.setup.templates = vec!["a photo of a {}".into(), "a+b={}#?".into()];
         state.setup.anomaly = vec!["something else".into()];
         state.setup.method = "mcm".into();
-        state.threshold = Some(0.62);
+        state.choose_threshold(0.62);
         state.wanted_model = Some("vit-b-32".into());
         for fragment in [encode(&state), encode_full(&state)] {
             assert!(fragment.is_ascii());

@@ -493,7 +493,7 @@ fn order_and_filter() {
 fn the_threshold_takes_only_sensible_numbers() {
     let mut b = Bench::ready();
     b.act(Action::SetThreshold(Some(f32::NAN)));
-    assert_eq!(b.state.threshold, None);
+    assert_eq!(b.state.chosen_threshold(), None);
     b.act(Action::SetThreshold(Some(7.0)));
     assert_eq!(b.state.threshold_in_use(), 1.0);
     b.act(Action::SetThreshold(None));
@@ -528,7 +528,8 @@ fn a_link_sets_up_the_page_and_its_flaws_are_said() {
     b.come_up("mini");
     assert_eq!(b.state.setup.normal, ["cat", "fox"]);
     assert_eq!(b.state.setup.method, "zero-shot");
-    assert_eq!(b.state.threshold_in_use(), 0.3);
+    // a threshold for the scores of another method cuts none of these
+    assert_eq!(b.state.threshold_in_use(), 0.4);
     assert_eq!(b.state.notices.len(), 2);
 }
 
@@ -819,4 +820,98 @@ fn a_link_that_names_the_model_in_use_does_not_load_it_again() {
     let mut b = Bench::ready();
     assert_eq!(b.act(Action::OpenLink("model=mini".into())), []);
     assert!(b.state.ready().is_some());
+}
+
+#[test]
+fn what_is_changed_while_another_model_comes_holds_when_it_does_not() {
+    let mut b = Bench::ready();
+    b.act(Action::LoadModel(Some("large".into())));
+    let load = b.last_job();
+    b.act(Action::SetNormal(vec!["cat".into()]));
+    let effects = b.event(Event::LoadFailed { job: load, message: "paused".into(), why: NotLoaded::Paused });
+    let asked = |e: &Effect| matches!(e, Effect::Ask(Request::Setup { setup, .. }) if setup.normal == ["cat"]);
+    assert!(effects.iter().any(asked), "{effects:?}");
+}
+
+#[test]
+fn a_model_that_came_when_another_was_asked_for_is_what_the_worker_has() {
+    let mut b = Bench::ready();
+    b.add(&["a.jpg"]);
+    b.run_queue(|_| 0.5);
+    b.act(Action::LoadModel(Some("first".into())));
+    let first = b.last_job();
+    b.act(Action::LoadModel(Some("second".into())));
+    let second = b.last_job();
+    b.event(Event::Ready { job: first, model: info("first") });
+    assert!(matches!(b.state.model, Model::Loading { .. }));
+    b.event(Event::LoadFailed { job: second, message: "no such file".into(), why: NotLoaded::Failed });
+    assert_eq!(b.state.ready().map(|m| m.entry.id.as_str()), Some("first"));
+    assert_eq!(b.phases(), ["queued"]);
+    let job = b.state.setup_job;
+    b.event(Event::SetupDone { job, entries: entries(), notes: vec![], timings: Timings::default() });
+    assert_eq!(b.run_queue(|_| 0.25), [ImageId(1)]);
+    assert_eq!(b.phases(), ["done"]);
+}
+
+#[test]
+fn a_refused_setup_says_what_scores_are_for() {
+    let mut b = Bench::ready();
+    b.act(Action::SetTemplates("no braces".into()));
+    b.event(Event::SetupFailed { job: b.state.setup_job, message: "expected “{}”".into() });
+    assert_eq!(b.state.setup_error.as_deref(), Some("expected “{}”. Until then, scores are those for: dog."));
+    let mut b = Bench::default();
+    b.act(Action::WorkerAlive);
+    b.event(Event::Ready { job: b.last_job(), model: info("mini") });
+    b.event(Event::SetupFailed { job: b.state.setup_job, message: "expected “{}”".into() });
+    assert_eq!(b.state.setup_error.as_deref(), Some("expected “{}”. Until then, pictures wait."));
+}
+
+#[test]
+fn a_frozen_picture_is_scored_by_new_texts() {
+    let mut b = Bench::ready();
+    b.act(Action::StartCamera);
+    b.act(Action::CameraLive);
+    b.act(Action::FreezeCamera(true));
+    assert!(b.act(Action::FrameDue).is_empty());
+    b.act(Action::SetNormal(vec!["cat".into()]));
+    let effects = b.event(Event::SetupDone {
+        job: b.state.setup_job,
+        entries: entries(),
+        notes: vec![],
+        timings: Timings::default(),
+    });
+    let [Effect::SendFrame { job }] = effects[..] else { panic!("{effects:?}") };
+    let effects = b.event(Event::FrameScored { job, score: score(0.75), timings: Timings::default() });
+    assert!(effects.is_empty(), "{effects:?}");
+    let latest = b.state.camera.as_ref().and_then(|c| c.latest.as_ref()).map(|l| l.0.value);
+    assert_eq!(latest, Some(0.75));
+}
+
+#[test]
+fn a_link_to_another_model_leaves_a_picked_file() {
+    let mut b = Bench::ready();
+    b.act(Action::PickModel("own.gguf".into()));
+    b.come_up("own");
+    let effects = b.act(Action::OpenLink("model=mini".into()));
+    let asked = |e: &Effect| matches!(e, Effect::Ask(Request::Load { model: Some(id), .. }) if id == "mini");
+    assert!(effects.iter().any(asked), "{effects:?}");
+}
+
+#[test]
+fn a_method_without_a_threshold_is_cut_in_the_middle_of_its_scores() {
+    let mut b = Bench::default();
+    b.act(Action::WorkerAlive);
+    let mut model = info("mini");
+    model.methods.push(MethodInfo { id: "mcm".into(), ..model.methods[0].clone() });
+    b.event(Event::Ready { job: b.last_job(), model });
+    b.act(Action::SetMethod("mcm".into()));
+    b.event(Event::SetupDone {
+        job: b.state.setup_job,
+        entries: entries(),
+        notes: vec![],
+        timings: Timings::default(),
+    });
+    b.add(&["a.jpg", "b.jpg"]);
+    b.run_queue(|id| if id.0 == 1 { 0.0 } else { 0.5 });
+    assert_eq!(b.state.threshold_in_use(), 0.25);
 }

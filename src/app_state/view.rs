@@ -58,11 +58,6 @@ pub struct Counts {
 }
 
 impl State {
-    /// Is a score above the threshold in use?
-    pub fn is_odd(&self, picture: &Picture) -> Option<bool> {
-        picture.outcome().map(|o| o.score.is_anomalous(self.threshold_in_use()))
-    }
-
     pub fn counts(&self) -> Counts {
         let threshold = self.threshold_in_use();
         let mut counts = Counts::default();

@@ -72,7 +72,9 @@ impl Vocabulary {
         for known in names {
             let shared = known.split(' ').filter(|w| words.contains(w)).count();
             let whole = if shared == known.split(' ').count() { 1.0 } else { 0.0 };
-            let spelled = strsim::jaro_winkler(&name, known);
+            // one slip of a finger, two letters in the wrong order among them, is nearer than any likeness
+            let is_slip = name.len() > 2 && strsim::osa_distance(&name, known) == 1;
+            let spelled = if is_slip { 1.0 } else { strsim::jaro_winkler(&name, known) };
             let ending = name.chars().rev().zip(known.chars().rev()).take_while(|(a, b)| a == b).count();
             if shared > 0 || spelled >= NEAR || ending >= ENDING {
                 near.push((shared as f64 + whole + spelled, known));
@@ -133,6 +135,8 @@ mod tests {
     fn suggestions_share_words_or_spelling() {
         assert_eq!(small().nearest("red car")[..2], ["car", "sports car"]);
         assert_eq!(small().nearest("teapott"), ["teapot"]);
+        let short = Vocabulary::closed(&["curtain", "cat", "dugong", "dog"]);
+        assert_eq!((short.nearest("cta")[0].as_str(), short.nearest("dgo")[0].as_str()), ("cat", "dog"));
         let scopes = Vocabulary::closed(&["telescope", "microscope", "rope", "dog"]);
         assert_eq!(scopes.nearest("oscilloscope"), ["microscope", "telescope"]);
         // nothing near, so the least far; and not even that for what is like no name

@@ -14,7 +14,7 @@ use super::components::details::Details;
 use super::components::empty::Empty;
 use super::components::experiments::{CurvePanel, SearchPanel};
 use super::components::grid::{DRAGGED, Grid};
-use super::components::header::{Header, ModelPanel, session_action};
+use super::components::header::{Header, ModelPanel, last_action, session_action};
 use super::components::methods::Methods;
 use super::components::presets::Presets;
 use super::components::prompts::Prompts;
@@ -30,6 +30,9 @@ use crate::app_state::learning::Lesson;
 use crate::app_state::view::Filter;
 use crate::app_state::{Action, Model, State};
 use crate::protocol::{ImageId, Setup};
+
+/// Notices that are shown at a time.
+const NOTICES: usize = 3;
 
 /// The one panel that is unfolded below the setup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,6 +129,7 @@ pub fn App() -> Html {
         <>
             <Header model={state.model.clone()} worker={state.worker.clone()} panel_open={*drawer == Some(Drawer::Model)}
                 on_panel={on_drawer.reform(|()| Drawer::Model)} />
+            if !state.notices.is_empty() { {notices(&session, &state.notices)} }
             if *drawer == Some(Drawer::Model) {
                 <ModelPanel session={session.clone()} model={state.model.clone()} worker={state.worker.clone()}
                     offered={state.offered.to_vec()} doubtful={state.doubtful} is_download={state.is_downloading()} text_tower={state.text_tower.clone()}
@@ -150,12 +154,6 @@ pub fn App() -> Html {
             if *touring {
                 <Tour session={session.clone()} samples={(*samples).clone()} on_samples={on_all_samples.clone()} on_close={tour(false)} />
             }
-            if !state.notices.is_empty() {
-                <div class="notices" role="status" data-testid="notice">
-                    {for state.notices.iter().map(|n| html! { <p>{n.clone()}</p> })}
-                    <button type="button" class="quiet" aria-label="Dismiss" onclick={session_action(&session, || Action::DismissNotices)}>{"×"}</button>
-                </div>
-            }
             <main>
                 <section aria-label="Pictures" class="pictures">
                     <Toolbar session={session.clone()} {counts} batch={state.batch} sort={state.sort} filter={state.filter}
@@ -179,7 +177,7 @@ pub fn App() -> Html {
                 </section>
                 <aside>
                     <Decision session={session.clone()} histogram={state.histogram(BINS)} {counts} {threshold}
-                        chosen={state.threshold.is_some()} {default} />
+                        chosen={state.chosen_threshold().is_some()} {default} />
                     if state.lab.open { {lab(&session, &state, threshold, &on_open, tour(true))} }
                 </aside>
             </main>
@@ -189,6 +187,21 @@ pub fn App() -> Html {
                 <Details key={opening} {opening} session={session.clone()} picture={Same(picture)} {threshold} canvas_noise={state.canvas_noise} {on_close} {on_step} />
             }
         </>
+    }
+}
+
+/// The last notices, newest first.
+fn notices(session: &Session, all: &[String]) -> Html {
+    let earlier = all.len().saturating_sub(NOTICES);
+    html! {
+        <div class="notices" role="status" data-testid="notice">
+            <div>
+                {for all.iter().rev().take(NOTICES).map(|n| html! { <p>{n.clone()}</p> })}
+                if earlier > 0 { <p class="near">{format!("and {earlier} earlier")}</p> }
+            </div>
+            <button type="button" class="quiet" aria-label="Dismiss"
+                onclick={last_action(session, "model-status", || Action::DismissNotices)}>{"×"}</button>
+        </div>
     }
 }
 
@@ -223,8 +236,8 @@ fn lab(session: &Session, state: &State, threshold: f32, on_open: &Callback<Imag
     }
 }
 
-/// Fetches samples and adds them. On a page that was not set up yet, what most samples show becomes normal, so that the first
-/// result means something.
+/// Fetches samples and adds those that are not there yet. On a page that was not set up yet, what most samples show becomes
+/// normal, so that the first result means something.
 fn add_samples(session: &Session, all: &[samples::Sample], wanted: Vec<samples::Sample>) {
     let untouched = session.state().setup.normal == Setup::default().normal && session.state().counts().all == 0;
     if untouched && let Some(label) = most_frequent(all) {
@@ -232,13 +245,16 @@ fn add_samples(session: &Session, all: &[samples::Sample], wanted: Vec<samples::
     }
     let session = session.clone();
     wasm_bindgen_futures::spawn_local(async move {
+        let is_there = |name: &str| session.state().pictures.iter().any(|p| !p.removed && *p.name == *name);
         let mut files = Vec::with_capacity(wanted.len());
-        for sample in &wanted {
+        for sample in wanted.iter().filter(|s| !is_there(&s.file)) {
             match samples::load(sample).await {
                 Some(file) => files.push(file),
                 None => session.act(Action::Notice(format!("The sample {} could not be fetched.", sample.file))),
             }
         }
+        // the button may have been pressed again meanwhile
+        files.retain(|(name, _)| !is_there(name));
         session.add_files(files);
     });
 }

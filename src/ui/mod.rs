@@ -19,7 +19,7 @@
 //! | `details` | the open dialog on a picture | `data-name` |
 //! | `progress`, `cancel` | "123 of 500", stops it | `data-done`, `data-total` |
 //! | `sort`, `filter`, `clear`, `undo`, `export`, `export-csv`, `export-json` | toolbar | |
-//! | `threshold`, `threshold-slider`, `threshold-reset`, `histogram` | the decision | |
+//! | `threshold`, `threshold-refused`, `threshold-slider`, `threshold-reset`, `histogram` | the decision | |
 //! | `start-camera`, `stop-camera`, `camera-score`, `camera-freeze`, `camera-keep` | the camera | `data-score`, `data-verdict`, `data-state` = starting, live, frozen, failed |
 //! | `samples`, `all-samples`, `sample` | samples: all (toolbar and first visit), or one | `data-name` |
 //! | `label-normal`, `label-outlier`, `label-role` | buttons in a card; what they said stands on its `result` | on `result`: `data-label` = normal, outlier; `data-role` = example, judged; `data-basis` = unseen, cross-validated, learned |
@@ -32,7 +32,7 @@
 //! | `curve-start`, `curve`, `curve-table`, `search-method`, `search-start`, `search`, `ranked` | the two experiments | `data-outliers`, `data-mean`; `data-finished`, `data-count`, `data-auroc` |
 //! | `advise`, `advice` | the conformal threshold | `data-rate`, `data-threshold`, `data-normal` |
 //! | `start-tour`, `tour`, `tour-do`, `tour-next`, `tour-back`, `tour-end`, `tour-close` | the walk-through | `data-step`, `data-done` |
-//! | `status`, `notice`, `empty` | live line for screen readers, one-off remarks, empty state | |
+//! | `status`, `notice`, `empty` | live line for screen readers, the last one-off remarks, empty state | |
 
 mod app;
 mod components;

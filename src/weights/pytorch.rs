@@ -246,7 +246,10 @@ impl<'p, 'a> Walk<'p, 'a> {
                     if name.ends_with(".mlp.gelu") {
                         self.note_activation(kind)?;
                     }
-                    self.visit(state, name, depth)
+                    if depth == MOST_DEPTH {
+                        return wrong("a table of tensors", format!("more than {MOST_DEPTH} modules in each other"));
+                    }
+                    self.visit(state, name, depth + 1)
                 }
                 Some(("torch", _) | ("torch.serialization" | "torch.torch_version" | "collections", _)) => Ok(()),
                 Some((module, kind)) => {
@@ -336,4 +339,17 @@ fn tensor<'a>(pickle: &Pickle<'a>, arguments: Item<'a>) -> Result<Tensor<'a>, (&
     let shape = shape.iter().map(|&dim| usize::try_from(dim)).collect::<Result<_, _>>();
     let shape = shape.map_err(|_| ("a size for this machine", "a larger one".to_string()))?;
     Ok(Tensor { dtype, key, offset, shape, count, transposed })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_module_that_is_its_own_state_is_refused() {
+        let bytes = b"\x80\x02c__torch__\nM\n)Rq\x00h\x00b.";
+        let pickle = pickle::read(bytes, 1 << 16).expect("plain data");
+        let message = Walk::new(&pickle).run().err().expect("refused").to_string();
+        assert!(message.contains("modules in each other"), "{message}");
+    }
 }

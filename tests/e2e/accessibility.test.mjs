@@ -44,6 +44,11 @@ describe("accessibility", () => {
         await narrow("model");
         assert.deepEqual(await findings(page), [], "model");
         await person.hook("model-status").click();
+        const [normal] = await person.chips();
+        await person.removeClass(normal);
+        assert.ok(await page.locator('[role="alert"].bad .warn').isVisible(), "an error has its sign");
+        assert.deepEqual(await findings(page), [], "without a class");
+        await person.addClass(normal);
         await person.addClass("oscilloscope");
         await person.pick(
           { name: "one.png", bytes: pictures.blob(1) },
@@ -137,8 +142,43 @@ describe("accessibility", () => {
       await page.keyboard.press("Enter");
       await dialog.waitFor({ state: "detached" });
       assert.equal((await focused()).card, "one.png", "the focus comes back to the picture from the close button, too");
+
+      // where what has the focus goes away, the focus goes to what is nearest
+      const leads = async (hook, next) => {
+        await person.hook(hook).press("Enter");
+        await person.hook(hook).waitFor({ state: "detached" });
+        assert.equal((await focused()).hook, next, `from ${hook}`);
+      };
+      await leads("threshold-reset", "threshold");
+      await page.locator('[data-testid="result"] button.open').press("Delete");
+      await person.until("the last picture is gone", () => !document.querySelector('[data-testid="result"]'));
+      assert.equal((await focused()).hook, "pick-files", "from the last picture");
+      await person.undo();
+      await leads("clear", "pick-files");
     });
   });
+
+  for (const width of [360, 375]) {
+    test(`on a phone ${width} px wide nothing is cut or broken, and fingers are told of buttons`, async (t) => {
+      const { url } = await host(t);
+      await visit(browser, url, { context: { ...PHONE, viewport: { width, height: 740 } } }, async (person, page) => {
+        const cut = (where) => page.locator(where).evaluateAll((all) => all.filter((e) => e.scrollWidth > e.clientWidth).map((e) => e.innerText));
+        const lines = (where) => page.locator(where).evaluateAll((all) => all.map((e) => Math.round(e.getBoundingClientRect().height / parseFloat(getComputedStyle(e).lineHeight))));
+        assert.deepEqual(await lines(".mark"), [1], "the name");
+        assert.deepEqual(await cut(".model span"), [], "the model and its state");
+        await person.clickSample();
+        await person.settled(1);
+        await person.hook("lab").tap();
+        await person.hook("label-normal").tap();
+        await person.hook("label-role").waitFor();
+        assert.deepEqual(await cut(".mark-as"), []);
+        assert.deepEqual([...new Set(await lines(".methods th:not(:empty)"))], [1], "heads of the table");
+        const words = await page.locator('section[aria-label="Labels"]').innerText();
+        assert.ok(/Tap ● or ▲/.test(words) && !/press N/.test(words), words);
+        assert.match(await page.locator("#advice-panel").innerText(), /You have 1 normal picture labelled/);
+      });
+    });
+  }
 
   test("in the grid arrows go from picture to picture, Delete removes, and Tab goes past", async (t) => {
     const { url } = await host(t);

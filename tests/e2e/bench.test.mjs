@@ -37,6 +37,12 @@ describe("the bench", () => {
       t.diagnostic(`model ready ${ready} ms after the page's HTML, first score ${Date.now() - clicked} ms after the click`);
       scored(card);
       await person.screenshot("sample-scored-wide");
+      // one that is there is not added again
+      await person.hook("samples").click();
+      assert.equal((await person.settled(10)).length, 10);
+      await person.hook("samples").click();
+      await page.waitForTimeout(500);
+      assert.equal((await person.results()).length, 10);
     });
   });
 
@@ -125,7 +131,8 @@ describe("the bench", () => {
       // a near name is one click away
       await person.addClass("schol bus");
       const suggestion = page.locator('[data-testid="class-note"][data-name="schol bus"] [data-testid="suggestion"][data-name="school bus"]');
-      await suggestion.click();
+      await suggestion.press("Enter");
+      assert.equal(await page.evaluate(() => document.activeElement.dataset.testid), "add-class", "the focus is not lost");
       await person.until("the suggestion stands in its place", () => document.querySelector('[data-testid="class-chip"][data-name="school bus"]') && !document.querySelector('[data-name="schol bus"]'));
       await person.removeClass("oscilloscope");
       await note.waitFor({ state: "detached" });
@@ -164,6 +171,15 @@ describe("the bench", () => {
       await person.until("all are odd again", () => [...document.querySelectorAll('[data-testid="result"]')].every((card) => card.dataset.verdict !== "normal"));
       // never by colour alone: the verdict stands there as a word
       for (const card of await person.results()) assert.match(card.text, /odd|anomal/i);
+      // a comma will do; what is no threshold is said, and stays until one goes on
+      await person.setThreshold("0,5");
+      await person.until("the threshold is one half", () => document.querySelector('[data-testid="threshold-slider"]').value === "0.5");
+      await person.setThreshold("50");
+      assert.equal(await person.hook("threshold-refused").innerText(), "expected 0 to 1, got 50");
+      assert.equal(await person.hook("threshold").inputValue(), "50");
+      await page.keyboard.press("Tab");
+      await person.hook("threshold-refused").waitFor({ state: "detached" });
+      assert.equal(await person.hook("threshold").inputValue(), "0.5");
     });
   });
 
@@ -199,6 +215,22 @@ describe("the bench", () => {
       await person.undo();
       await person.until("the picture is back", () => document.querySelectorAll('[data-testid="result"]').length === 3);
       assert.deepEqual(await person.results().then((cards) => cards.map(({ name, score }) => [name, score])), arrived.map(({ name, score }) => [name, score]));
+    });
+  });
+
+  test("notices stand in sight, the last three of them, newest first", async (t) => {
+    const { url } = await host(t);
+    await visit(browser, url, { context: { viewport: { width: 1000, height: 500 } } }, async (person, page) => {
+      await person.hook("model-status").click();
+      await page.evaluate(() => scrollTo(0, document.body.scrollHeight));
+      for (let n = 1; n <= 5; n++) await person.pick(...Array.from({ length: n }, (_, i) => ({ name: `.${i}.png`, bytes: pictures.blob(1) })));
+      const left = (n) => `Left out: ${n} hidden or system file${n === 1 ? "" : "s"}.`;
+      assert.deepEqual(await person.hook("notice").locator("p").allInnerTexts(), [left(5), left(4), left(3), "and 2 earlier"]);
+      const { top, bottom } = await person.hook("notice").evaluate((e) => e.getBoundingClientRect());
+      assert.ok(top > 0 && bottom < 500, `they stand from ${top} to ${bottom} of 500 px`);
+      await page.getByRole("button", { name: "Dismiss" }).press("Enter");
+      await person.hook("notice").waitFor({ state: "detached" });
+      assert.equal(await page.evaluate(() => document.activeElement.dataset.testid), "model-status", "the focus is not lost");
     });
   });
 

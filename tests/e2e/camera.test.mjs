@@ -45,6 +45,11 @@ test("the camera gives a live score, a frame can be kept, and it stops when the 
     });
     await person.until("the camera is off when nobody looks", () =>
       ![...document.querySelectorAll("video")].some((v) => v.srcObject?.getTracks().some((track) => track.readyState === "live")));
+    assert.match(await person.hook("notice").innerText(), /The camera was turned off while the page was out of sight\./);
+    await page.evaluate(() => Object.defineProperty(document, "hidden", { value: false, configurable: true }));
+    await person.hook("start-camera").click();
+    await page.getByRole("button", { name: "Stop the camera" }).press("Enter");
+    await person.until("the focus is on the button that starts it", () => document.activeElement?.dataset.testid === "start-camera");
   });
 });
 

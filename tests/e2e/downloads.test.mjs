@@ -171,6 +171,31 @@ describe("downloads", () => {
     });
   });
 
+  for (const [how, changed, change] of [
+    ["gets another file", () => halves.bytes, () => {}],
+    ["gets another file and has no ranges", () => halves.bytes, (far) => (far.ranges = false)],
+    ["gets a shorter file", () => ours, () => {}],
+  ]) {
+    test(`an address of which nobody tells the checksum ${how}: the new one is fetched from its beginning`, async (t) => {
+      const was = changed() === ours ? halves.bytes : ours;
+      const { far, server, options } = await setting(t, was, { bytes: 0, sha256: "" });
+      far.declares = false;
+      // behind the end of the shorter one
+      far.cuts = [was === ours ? ours.length >> 1 : ours.length + (1 << 20)];
+      far.brokenAfterCut = true;
+      await visit(browser, server.url, options, async (person, page) => {
+        await openPanel(person);
+        await press(page, "Download");
+        await notice(person, /bytes are kept/);
+        far.files = { [FILE]: changed() };
+        far.broken = false;
+        change(far);
+        await press(page, "Resume");
+        await inUse(person);
+      });
+    });
+  }
+
   test("a pause keeps what has come, over a closed page, too", async (t) => {
     const { far, server, options } = await setting(t);
     far.pace = 30;
@@ -397,6 +422,21 @@ describe("downloads", () => {
       await person.clickSample();
       assert.equal((await person.settled(1))[0].state, "done");
       assert.deepEqual(far.requests.map((r) => r.start), [0]);
+    });
+  });
+
+  test("with a full store a stop while the rest is looked for keeps nothing, and says so", async (t) => {
+    const { far, server, options } = await setting(t, halves.bytes);
+    far.holdsBeside = true;
+    await visit(browser, server.url, options, async (person, page, context) => {
+      const session = await context.newCDPSession(page);
+      await session.send("Storage.overrideQuotaForOrigin", { origin: new URL(server.url).origin, quotaSize: 3_000_000 });
+      await openPanel(person);
+      await press(page, "Download");
+      await person.until("all has come", (total) => Number(document.querySelector("#model-panel progress")?.value) === total, halves.bytes.length);
+      await person.hook("stop-loading").click();
+      await inUse(person, "mini");
+      assert.match(await page.locator('[data-testid="status"]').innerText(), /stopped, with nothing of it kept/);
     });
   });
 

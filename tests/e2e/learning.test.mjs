@@ -137,8 +137,9 @@ describe("labels and learning", () => {
       for (const kind of ["dragover", "drop"]) await page.dispatchEvent('[data-testid="shelf"][data-kind="normal"]', kind, { dataTransfer });
       await person.settled(6);
       assert.equal((await shelf(page, "normal")).examples, "4");
-      await person.hook("unlabel").click();
+      await person.hook("unlabel").press("Enter");
       assert.deepEqual([...new Set(await labels())], ["- -"]);
+      assert.equal(await page.evaluate(() => document.activeElement.dataset.testid), "start-tour", "the focus is not lost");
       // folders named after classes: what is normal is said by the classes, now and later
       const folder = scratch(t);
       for (const name of ["orange", "teapot"]) mkdirSync(join(folder, name));
@@ -161,11 +162,14 @@ describe("labels and learning", () => {
       assert.equal(before.bce.readiness, "untrained");
       assert.equal(before.mcm.readiness, "lacking");
       // cancel
+      const focused = () => page.evaluate(() => document.activeElement.dataset.testid);
       await person.hook("curve-start").click();
-      await person.hook("learn-cancel").click();
+      await person.hook("learn-cancel").press("Enter");
       await rest(person);
-      await person.hook("learn").click();
+      assert.equal(await focused(), "curve-start");
+      await person.hook("learn").press("Enter");
       await rest(person);
+      assert.equal(await focused(), "learn");
       const learned = await rows(page);
       for (const [method, row] of Object.entries(learned)) {
         if (method === "mcm") continue;
@@ -293,6 +297,7 @@ describe("labels and learning", () => {
       await person.pick(...same.map((bytes, i) => ({ name: `n${i}.png`, bytes })), ...same.map((bytes, i) => ({ name: `o${i}.png`, bytes })));
       await person.settled(6);
       await person.hook("lab").click();
+      assert.equal(await page.evaluate(() => scrollY), 0, "setup and decision stay in sight");
       assert.ok(await person.hook("learn").isDisabled());
       assert.match(await person.hook("learn-missing").innerText(), /Label/);
       for (let i = 0; i < 3; i++) await label(person, `o${i}.png`, "o");
@@ -316,6 +321,11 @@ describe("labels and learning", () => {
       assert.equal((await shelf(page, "normal")).examples, "0");
       await person.undo();
       await person.until("they come back with their labels", () => document.querySelector('[data-testid="shelf"][data-kind="normal"]').dataset.examples === "1");
+      // without a picture the panels can be folded, still
+      await person.hook("clear").click();
+      await person.hook("lab").click();
+      await person.hook("lab-panels").waitFor({ state: "detached" });
+      assert.equal(await person.hook("lab").count(), 0);
     });
   });
 

@@ -119,12 +119,16 @@ class VisionEmbeddings(nn.Module):
         square = F.interpolate(square, (grid, grid), mode="bilinear", align_corners=False, antialias=True)
         return torch.cat([table[:1], square[0].flatten(1).T])
 
-    def forward(self, pixels):
+    def forward(self, pixels, kept=None):
+        """`kept` [n, k]: which patches are taken, all without it."""
         # patches are cut by hand, because a convolution without overlap is a matrix product, much faster so on a CPU
         patches = F.pixel_unshuffle(pixels, self.patch).flatten(2).transpose(1, 2)
         x = F.linear(patches, self.patch_embedding.weight.flatten(1))
         x = torch.cat([self.class_embedding.to(x.dtype).expand(len(x), 1, -1), x], 1)
-        return x + self.positions(pixels.shape[-1] // self.patch).to(x.dtype)
+        x = x + self.positions(pixels.shape[-1] // self.patch).to(x.dtype)
+        if kept is None:
+            return x
+        return torch.cat([x[:, :1], x[:, 1:].gather(1, kept[..., None].expand(-1, -1, x.shape[-1]))], 1)
 
 
 class VisionTransformer(nn.Module):
@@ -135,8 +139,8 @@ class VisionTransformer(nn.Module):
         self.encoder = Encoder(config, causal=False)
         self.post_layernorm = nn.LayerNorm(config["hidden_size"])
 
-    def forward(self, pixels):
-        return self.post_layernorm(self.encoder(self.pre_layrnorm(self.embeddings(pixels)))[:, 0])
+    def forward(self, pixels, kept=None):
+        return self.post_layernorm(self.encoder(self.pre_layrnorm(self.embeddings(pixels, kept)))[:, 0])
 
 
 class TextEmbeddings(nn.Module):
@@ -173,9 +177,9 @@ class Clip(nn.Module):
         self.text_projection = nn.Linear(text["hidden_size"], width, bias=False)
         self.logit_scale = nn.Parameter(torch.tensor(LOGIT_SCALE), requires_grad=False)
 
-    def image(self, pixels):
-        """Normalised pixels [n, 3, s, s] -> unit vectors [n, d], float32."""
-        return F.normalize(self.visual_projection(self.vision_model(pixels)).float(), dim=-1)
+    def image(self, pixels, kept=None):
+        """Normalised pixels [n, 3, s, s] -> unit vectors [n, d], float32. `kept` [n, k] are the only patches looked at."""
+        return F.normalize(self.visual_projection(self.vision_model(pixels, kept)).float(), dim=-1)
 
     def text(self, rows):
         """Rows of the token table [n, t] -> unit vectors [n, d], float32."""

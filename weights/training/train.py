@@ -104,6 +104,7 @@ class Recipe:
     late_crop: float = 0.8
     coarse: float = 0.4
     jpeg: float = 0.5  # share of the coarse ones that are compressed while they are small
+    patches: float = 0.7  # share of the patches that the tower sees of a picture, but all of them late
     bfloat16: bool = True
 
     @staticmethod
@@ -484,6 +485,14 @@ def augment(pictures, resolution, generator, least_crop, coarse, compressed=0.0)
     return normalise(((x - mean) * contrast * colour + mean + brightness).clamp(0, 255))
 
 
+def some_patches(n, patches, share, generator, device):
+    """A random `share` of the patches for each of `n` pictures, [n, k], or None where that is all of them."""
+    k = round(patches * share)
+    if k >= patches:
+        return None
+    return torch.rand(n, patches, generator=generator, device=device).topk(k).indices
+
+
 # -------------------------------------------------------------------------------------------- image and align
 def several_names(margin, labels, targets, recipe, generator):
     """The product's rule with one to `most_names` wrong names, and a true one among them for half of the pictures."""
@@ -545,8 +554,10 @@ def train_images(run, stage, model, targets, pictures):
         late = align or progress > 0.85
         coarse = recipe.coarse if resolution >= 48 else 0.0  # half of 32 pixels would show nothing
         x = augment(batch, resolution, generator, recipe.late_crop if late else recipe.crop, coarse, recipe.jpeg)
+        share = 1.0 if late else recipe.patches
+        kept = some_patches(len(x), (resolution // recipe.patch) ** 2, share, generator, x.device)
         with run.autocast():
-            z = model.image(x)
+            z = model.image(x, kept)
         scale = 100.0 if align else 100.0 * min(1.0, recipe.first_scale + (1 - recipe.first_scale) * progress / 0.25)
         return image_loss(z, labels, targets, scale, recipe, generator)
 

@@ -347,22 +347,23 @@ fn curve_search_and_advice_are_shown() {
     let job = b.last_job();
     let advice = Advice { threshold: 0.7, false_alarm_rate: 0.2, normal: 4 };
     b.event(Event::Advised { job, method: "zero-shot".into(), advice: Ok(advice) });
-    assert_eq!((b.state.threshold, b.state.lab.advice.as_ref().map(|a| a.rate)), (Some(0.7), Some(0.2)));
+    assert_eq!((b.state.chosen_threshold(), b.state.lab.advice.as_ref().map(|a| a.rate)), (Some(0.7), Some(0.2)));
     // too few: the threshold stays
     lesson(&mut b, Lesson::Advise(0.01));
     b.event(Event::Advised { job: b.last_job(), method: "zero-shot".into(), advice: Err("too few".into()) });
-    assert_eq!(b.state.threshold, Some(0.7));
+    assert_eq!(b.state.chosen_threshold(), Some(0.7));
 }
 
 #[test]
 fn a_head_from_a_file() {
     let mut b = school();
     let effects = lesson(&mut b, Lesson::LoadHead("h.json".into()));
-    let [Effect::LoadHead { job }] = effects[..] else { panic!("{effects:?}") };
+    let [Effect::LoadHead { job, again: false }] = effects[..] else { panic!("{effects:?}") };
     b.event(Event::HeadFailed { job, message: "head file: expected JSON, got noise".into() });
     assert!(b.state.lab.trouble.as_ref().is_some_and(|t| t.starts_with("h.json: ") && t.contains("noise")));
     let effects = lesson(&mut b, Lesson::LoadHead("h.json".into()));
-    let [Effect::LoadHead { job }] = effects[..] else { panic!("{effects:?}") };
+    let [Effect::LoadHead { job, again: false }] = effects[..] else { panic!("{effects:?}") };
+    b.act(Action::SetThreshold(Some(0.05)));
     let setup = Setup { normal: vec!["cat".into()], method: "bce".into(), ..Setup::default() };
     let loaded = Event::HeadLoaded {
         job,
@@ -379,7 +380,64 @@ fn a_head_from_a_file() {
         ),
         "{effects:?}"
     );
+    assert!(effects.contains(&Effect::KeepHead), "{effects:?}");
     assert!(b.state.lab.trouble.is_none() && b.state.lab.loaded.is_some());
+    // what was chosen for other scores cuts none of these
+    assert_eq!(b.state.threshold_in_use(), 0.5);
     b.act(Action::Undo);
     assert_eq!(b.state.setup.normal, ["dog"]);
+    assert_eq!((b.state.setup.method.as_str(), b.state.threshold_in_use()), ("zero-shot", 0.05));
+    // after a worker's death the head comes back, and what a person set up meanwhile stays
+    b.act(Action::WorkerDied("by hand".into()));
+    b.act(Action::WorkerAlive);
+    b.event(Event::Ready { job: b.last_job(), model: learner() });
+    let job = b.state.setup_job;
+    b.event(Event::SetupDone { job, entries: entries(), notes: vec![], timings: Timings::default() });
+    b.act(Action::Learning(Lesson::Open(false)));
+    let job = b.effects.iter().rev().find_map(|e| comparison(std::slice::from_ref(e)));
+    let effects = b.event(Event::Evaluated { job: job.expect("asked for"), reports: vec![] });
+    let again = effects.iter().find_map(|e| match e {
+        Effect::LoadHead { job, again: true } => Some(*job),
+        _ => None,
+    });
+    let setup = Setup { normal: vec!["cat".into()], method: "bce".into(), ..Setup::default() };
+    b.event(Event::HeadLoaded {
+        job: again.expect("given back"),
+        method: "bce".into(),
+        setup,
+        same_texts: true,
+        normal_examples: 3,
+        outlier_examples: 2,
+    });
+    assert_eq!(
+        (b.state.setup.normal.as_slice(), b.state.setup.method.as_str()),
+        (&["dog".to_owned()][..], "zero-shot")
+    );
+    assert!(!b.state.lab.open && b.state.method_rows().iter().any(|r| r.info.id == "bce" && b.state.can_use(&r.info)));
+}
+
+#[test]
+fn advice_for_another_method_comes_too_late() {
+    let mut b = school();
+    labelled(&mut b, Readiness::Ready);
+    b.act(Action::AddPictures(vec![("1.jpg".into(), 1)], Some(N)));
+    b.run_queue(|_| 0.5);
+    lesson(&mut b, Lesson::Advise(0.2));
+    let job = b.last_job();
+    b.act(Action::SetMethod("bce".into()));
+    let advice = Advice { threshold: 0.07, false_alarm_rate: 0.2, normal: 4 };
+    b.event(Event::Advised { job, method: "zero-shot".into(), advice: Ok(advice) });
+    assert_eq!((b.state.threshold_in_use(), b.state.lab.advice.as_ref()), (0.5, None));
+}
+
+#[test]
+fn a_link_with_a_method_that_must_learn_says_so_and_cuts_nothing_else() {
+    let mut b = Bench::default();
+    b.act(Action::OpenLink("normal=dog&method=bce&threshold=0.9".into()));
+    b.act(Action::WorkerAlive);
+    b.event(Event::Ready { job: b.last_job(), model: learner() });
+    assert_eq!((b.state.method_in_use().as_str(), b.state.threshold_in_use()), ("zero-shot", 0.4));
+    assert!(b.state.notices.iter().any(|n| n.contains("BCE has learned nothing here yet")), "{:?}", b.state.notices);
+    labelled(&mut b, Readiness::Ready);
+    assert_eq!((b.state.method_in_use().as_str(), b.state.threshold_in_use()), ("bce", 0.9));
 }

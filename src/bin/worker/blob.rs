@@ -14,6 +14,7 @@ use wasm_bindgen::JsCast;
 use web_sys::{Blob, File, FileReaderSync};
 
 use crate::access::Access;
+use crate::store;
 
 /// A browser's file.
 #[derive(Clone)]
@@ -83,7 +84,10 @@ impl Source for Ranges {
         }
         let blob = self.blob.slice_with_f64_and_f64(range.start as f64, range.end as f64);
         let buffer = blob.and_then(|blob| self.reader.read_as_array_buffer(&blob));
-        let buffer = buffer.map_err(|e| unreadable(&range, error_text(&e)))?;
+        let buffer = buffer.map_err(|e| match store::is_gone(&e) {
+            true => unreadable(&range, "it is not there any more"),
+            false => unreadable(&range, error_text(&e)),
+        })?;
         let buffer = Uint8Array::new(&buffer);
         if buffer.length() as usize != bytes.len() {
             return Err(unreadable(&range, "the file changed while it was read"));

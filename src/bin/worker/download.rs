@@ -31,6 +31,9 @@ const BACKOFF_MILLIS: i32 = 1_000;
 /// Bytes that tell a file's format.
 const HEAD: usize = 16;
 
+/// What is said of a download that is stopped where it cannot be gone on with.
+pub const NOTHING_KEPT: &str = "stopped, with nothing of it kept";
+
 /// The whole file.
 pub enum Held {
     /// One that a person picked.
@@ -228,7 +231,7 @@ pub async fn file<'a>(
         (Ok(sha256), None) => store::file(&name).await.map(|_| Held::Stored(name, sha256)).map_err(Ended::Failed),
         (Err(Trouble::Cut(_)), _) if signal.is_some_and(AbortSignal::aborted) => Err(Ended::Paused(match is_kept {
             true => format!("paused: {kept}"),
-            false => "stopped, with nothing of it kept".into(),
+            false => NOTHING_KEPT.into(),
         })),
         (Err(Trouble::Cut(why) | Trouble::Fatal(why) | Trouble::Useless(why)), _) if is_kept => {
             Err(Ended::Failed(format!("{why}. {kept}")))
@@ -271,6 +274,11 @@ impl Download<'_> {
         self.ahead.start_anew().await;
         (self.hash, self.hashed) = (Sha256::new(), 0);
         self.version = String::new();
+        if self.entry.address.is_some() && self.entry.sha256.is_empty() {
+            // nobody but the host has said how large it is, perhaps of another version
+            self.entry.bytes = 0;
+            self.pieces.iter_mut().for_each(|piece| piece.bytes = None);
+        }
         self.remember().await;
         Ok(())
     }
@@ -386,8 +394,8 @@ impl Download<'_> {
         if self.paused() {
             return Err(Trouble::Cut("paused".into()));
         }
-        let Piece { address, start, bytes } = &self.pieces[at];
-        let (address, start, bytes) = (address.clone(), *start, *bytes);
+        let Piece { address, start, .. } = &self.pieces[at];
+        let (address, start) = (address.clone(), *start);
         let offset = self.sink.len() - start;
         let mut watch = Watch::begin(self.signal).map_err(Trouble::Fatal)?;
         let init = RequestInit::new();
@@ -434,7 +442,7 @@ impl Download<'_> {
                 return Ok(());
             }
         }
-        let offset = self.sink.len() - start;
+        let (bytes, offset) = (self.pieces[at].bytes, self.sink.len() - start);
         let says = header("content-length").and_then(|n| n.parse::<u64>().ok()).map(|n| n + offset);
         let says = says.filter(|_| header("content-encoding").is_none());
         if let (Some(expected), Some(got)) = (bytes, says)

@@ -50,11 +50,7 @@ pub async fn offer(
         Err(e) => return Err(e),
     };
     for model in models.iter_mut().filter(|m| m.is_download()) {
-        // what came from an address was converted, and has another checksum
-        let own = |k: &&ModelEntry| {
-            k.id == model.id && k.address == model.address && (model.address.is_some() || k.sha256 == model.sha256)
-        };
-        if let Some(kept) = kept.iter().find(own) {
+        if let Some(kept) = kept.iter().find(|kept| store::is_kept_of(kept, model)) {
             *model = kept.clone();
         } else if let Some(begun) = begun.iter().find(|b| b.entry.id == model.id) {
             model.partial = begun.entry.partial;

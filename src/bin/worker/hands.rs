@@ -203,6 +203,11 @@ impl Hands {
         *self.model.borrow_mut() = Some(model);
     }
 
+    /// The file of the model in use is gone: hands that have read it see on, and no further ones are started.
+    pub fn start_no_more(&self) {
+        *self.model.borrow_mut() = None;
+    }
+
     fn end(&self) {
         drop_later((self.rest.take(), self.hands.take()));
         self.tell();

@@ -263,7 +263,7 @@ pub async fn sweep() {
         return;
     };
     // a model that is kept has no download any more
-    for done in begun.iter().filter(|b| kept.iter().any(|m| m.id == b.entry.id && m.address == b.entry.address)) {
+    for done in begun.iter().filter(|b| kept.iter().any(|m| is_kept_of(m, &b.entry))) {
         give_up(&done.entry.id).await;
     }
     for name in names(&folder).await {
@@ -277,6 +277,11 @@ pub async fn sweep() {
             remove(&name).await;
         }
     }
+}
+
+/// Whether a browser's error says that a file is not there, or not any more.
+pub fn is_gone(error: &JsValue) -> bool {
+    error.dyn_ref::<web_sys::DomException>().is_some_and(|e| e.name() == "NotFoundError")
 }
 
 /// A file of the store.
@@ -299,9 +304,7 @@ async fn read_list<T: DeserializeOwned>(name: &str) -> Result<Vec<T>, String> {
     let options = FileSystemGetFileOptions::new();
     let handle = match JsFuture::from(folder().await?.get_file_handle_with_options(name, &options)).await {
         Ok(handle) => handle.unchecked_into::<FileSystemFileHandle>(),
-        Err(e) if e.dyn_ref::<web_sys::DomException>().is_some_and(|e| e.name() == "NotFoundError") => {
-            return Ok(vec![]);
-        }
+        Err(e) if is_gone(&e) => return Ok(vec![]),
         Err(e) => return Err(error_text(&e)),
     };
     let file: File = promise(handle.get_file()).await?.unchecked_into();
@@ -322,6 +325,13 @@ async fn change<T: DeserializeOwned + Serialize>(name: &str, change: impl FnOnce
 /// What is kept; nothing where there is no store.
 pub async fn list() -> Vec<ModelEntry> {
     locked_list(LIST).await.unwrap_or_default()
+}
+
+/// Whether a kept model is the one that is offered as `entry`, and not another version of it.
+pub fn is_kept_of(kept: &ModelEntry, entry: &ModelEntry) -> bool {
+    // what came from an address was converted, and has another checksum
+    let is_same_file = entry.address.is_some() || kept.sha256 == entry.sha256;
+    kept.id == entry.id && kept.address == entry.address && is_same_file
 }
 
 /// A kept model's file.

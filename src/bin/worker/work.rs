@@ -29,9 +29,10 @@ use crate::blob::BlobSource;
 use crate::download::{self, Ended, Held};
 use crate::gate::Gate;
 use crate::hands::{self, Hands, Own};
+use crate::lock::{self, Lock};
 use crate::look::look;
 use crate::own_file::{self, OwnFile, Place};
-use crate::{browser_decoder, fetch, lock, store, threads};
+use crate::{browser_decoder, fetch, store, threads};
 
 struct Worker {
     engine: RefCell<Engine>,
@@ -61,14 +62,6 @@ struct Coming {
     /// Opens when the present attempt to fetch the rest ends, well or not.
     ended: RefCell<Gate>,
     is_fetched: Cell<bool>,
-}
-
-impl Coming {
-    fn complete(&self, job: JobId, file: Box<dyn Source>) {
-        self.file.complete(file);
-        let total = self.entry.bytes;
-        tell(Event::TextTower { job, received: total, total, trouble: None }.into());
-    }
 }
 
 /// A model that is being fetched.
@@ -228,6 +221,7 @@ async fn time_yourself(spec: bench::Spec, kernels: Kernels) {
 }
 
 /// A loading that was asked for.
+#[derive(Clone)]
 struct Loading {
     job: JobId,
     /// The clock's time when it began.
@@ -252,6 +246,30 @@ const OTHER_TAB_MILLIS: i32 = 500;
 /// The lock of whoever fetches that model.
 fn lock_of(id: &str) -> String {
     format!("oddlens-model-{id}")
+}
+
+/// The lock of a model, as soon as no other tab has it, and whether one had; `progress` hears meanwhile what has come there.
+///
+/// # Errors
+/// The model is not wanted any more.
+async fn lock_to_fetch(
+    loading: &Loading,
+    entry: &ModelEntry,
+    progress: &mut dyn FnMut(u64, Option<u64>),
+) -> Result<(Lock, bool), (String, NotLoaded)> {
+    let mut waited = false;
+    loop {
+        if let Some(lock) = lock::try_hold(&lock_of(&entry.id)).await {
+            return Ok((lock, waited));
+        }
+        waited = true;
+        let begun = store::begun().await.into_iter().find(|b| b.entry.id == entry.id);
+        progress(begun.map_or(0, |b| b.entry.partial), (entry.bytes > 0).then_some(entry.bytes));
+        pause(OTHER_TAB_MILLIS).await;
+        if loading.is_over() {
+            return Err(("left to another tab".into(), NotLoaded::Paused));
+        }
+    }
 }
 
 /// A model's file.
@@ -420,33 +438,28 @@ impl Worker {
 
     async fn load(self: &Rc<Self>, loading: Loading, model: Option<String>, from_afar: bool) {
         let (job, signal) = (loading.job, loading.signal.as_ref());
-        let entry = fetch::entry(job, model.as_deref(), signal, &mut |event| tell(event.into())).await;
-        let entry = match entry {
-            Ok(entry) if entry.is_download() && entry.address.is_some() && !from_afar => {
-                return loading.failed(String::new(), NotLoaded::NotAsked);
-            }
-            Ok(entry) if entry.is_download() => return self.download(loading, entry).await,
-            other => other,
+        let entry = match fetch::entry(job, model.as_deref(), signal, &mut |event| tell(event.into())).await {
+            Ok(entry) => entry,
+            Err(message) => return loading.failed(message, NotLoaded::Failed),
         };
-        let fetched = match entry {
-            Ok(entry) => {
-                let total = Some(entry.bytes);
-                let mut progress = |received| tell(Event::Loading { job, received, total }.into());
-                weights(&entry, signal, &mut progress).await.map(|weights| (entry, weights))
-            }
-            Err(message) => Err(message),
-        };
-        match fetched {
-            Ok(_) if loading.is_over() => loading.failed("cancelled".into(), NotLoaded::Failed),
-            Ok((entry, weights)) => {
-                let model_bytes = match self.use_file(&loading, entry, weights, None).await {
-                    Used::Yes(bytes) => bytes,
-                    Used::No | Used::Doubtful => 0,
-                };
-                self.gather(job, model_bytes).await;
-            }
-            Err(message) => loading.failed(message, NotLoaded::Failed),
+        if entry.is_download() && entry.address.is_some() && !from_afar {
+            return loading.failed(String::new(), NotLoaded::NotAsked);
         }
+        if entry.is_download() {
+            return self.download(loading, entry).await;
+        }
+        let total = Some(entry.bytes);
+        let mut progress = |received| tell(Event::Loading { job, received, total }.into());
+        let weights = match weights(&entry, signal, &mut progress).await {
+            Ok(_) if loading.is_over() => return loading.failed("cancelled".into(), NotLoaded::Failed),
+            Ok(weights) => weights,
+            Err(message) => return loading.failed(message, NotLoaded::Failed),
+        };
+        let model_bytes = match self.use_file(&loading, entry, weights, None).await {
+            Used::Yes(bytes) => bytes,
+            Used::No | Used::Doubtful => 0,
+        };
+        self.gather(job, model_bytes).await;
     }
 
     /// Has the engine use a model, and says so; with `samples`, only if it is one by what it says of them.
@@ -478,17 +491,20 @@ impl Worker {
             tell(parcel);
         });
         if let Used::Yes(memory_bytes) = used {
-            self.told_texts.set(false);
-            *self.kept.borrow_mut() = kept;
-            *self.coming.borrow_mut() = None;
             let image_tower_bytes = self.engine.borrow().image_tower_bytes();
-            self.use_hands(shared.map(|file| hands::Model { file, stored, memory_bytes, image_tower_bytes }));
+            let model = shared.map(|file| hands::Model { file, stored, memory_bytes, image_tower_bytes });
+            self.turn_to(kept, None, model);
         }
         used
     }
 
-    /// Another model is in use: hands open it as `model`, where there may be any.
-    fn use_hands(&self, model: Option<hands::Model>) {
+    /// Another model is in use: what belonged to the last one is let go, and hands open this one as `model`, where there may be any.
+    fn turn_to(&self, kept: Option<(ModelEntry, BlobSource)>, coming: Option<Rc<Coming>>, model: Option<hands::Model>) {
+        self.told_texts.set(false);
+        *self.kept.borrow_mut() = kept;
+        *self.coming.borrow_mut() = coming;
+        // the page offers it no longer
+        *self.doubtful.borrow_mut() = None;
         for (job, image) in self.hands.use_model(model) {
             let (image, message) = (Some(image), "another model was loaded meanwhile".into());
             tell(Event::Failed { job, image, stage: Stage::Score, message }.into());
@@ -530,7 +546,10 @@ impl Worker {
         let refused = |message: String| tell(Event::NotDeleted { job, message }.into());
         let coming = self.coming.borrow().clone();
         if let Some(coming) = coming.filter(|coming| coming.entry.id == model && coming.is_fetched.get()) {
-            if let Some(controller) = &*self.loading.borrow() {
+            // else it is ended already, and the controller is another load's
+            if !self.another_is_wanted()
+                && let Some(controller) = &*self.loading.borrow()
+            {
                 controller.abort();
             }
             let ended = coming.ended.borrow().clone();
@@ -538,13 +557,38 @@ impl Worker {
         }
         if let Some(_lock) = lock::try_hold(&lock_of(model)).await {
             store::give_up(model).await;
-            if let Err(why) = store::delete(model).await {
-                refused(format!("the browser refuses: {why}"));
+            match store::delete(model).await {
+                Ok(()) => self.forget_kept(model),
+                Err(why) => refused(format!("the browser refuses: {why}")),
             }
         } else {
             refused("another tab is fetching it".into());
         }
         let _ = fetch::offer(job, None, None, &mut |event| tell(event.into())).await;
+    }
+
+    /// The file of a model is gone: if that is in use, nothing is kept beside it any more, nor does a hand open it.
+    fn forget_kept(&self, model: &str) {
+        if self.kept.borrow_mut().take_if(|(entry, _)| entry.id == model).is_some() {
+            self.hands.start_no_more();
+        }
+    }
+
+    /// Whether another model waits to be loaded.
+    fn another_is_wanted(&self) -> bool {
+        self.waiting.borrow().iter().any(|waiting| loads(&waiting.received.message))
+    }
+
+    /// Whether a model that came before its text tower is the one in use.
+    fn is_in_use(&self, coming: &Rc<Coming>) -> bool {
+        self.coming.borrow().as_ref().is_some_and(|present| Rc::ptr_eq(present, coming))
+    }
+
+    /// Says how the text tower of a model comes, as long as that is in use.
+    fn tell_text_tower(&self, job: JobId, coming: &Rc<Coming>, received: u64, trouble: Option<String>) {
+        if self.is_in_use(coming) {
+            tell(Event::TextTower { job, received, total: coming.entry.bytes, trouble }.into());
+        }
     }
 
     /// Fetches a model, until it is in use or will not be. Where its front has come it is in use, and the rest follows while other
@@ -566,10 +610,9 @@ impl Worker {
         let coming = fetched.coming.borrow().clone();
         match (ended, &coming) {
             (Ok(()), _) => {}
-            (Err((message, _)), Some(_)) => {
+            (Err((message, _)), Some(coming)) => {
                 let begun = store::begun().await.into_iter().find(|b| b.entry.id == entry.id);
-                let received = begun.map_or(0, |b| b.entry.partial);
-                tell(Event::TextTower { job, received, total: entry.bytes, trouble: Some(message) }.into());
+                self.tell_text_tower(job, coming, begun.map_or(0, |b| b.entry.partial), Some(message));
             }
             (Err((message, why)), None) => loading.failed(message, why),
         }
@@ -585,51 +628,26 @@ impl Worker {
     /// One line, and why the model is not used, or not whole.
     async fn fetch_model(self: &Rc<Self>, loading: &Loading, fetched: &Fetched) -> Result<(), (String, NotLoaded)> {
         let Fetched { entry, usable, coming } = fetched;
-        let (job, signal) = (loading.job, loading.signal.clone());
-        let mut progress = |received, total: Option<u64>| {
-            tell(match total.filter(|_| coming.borrow().is_some()) {
-                Some(total) => Event::TextTower { job, received, total, trouble: None }.into(),
-                None => Event::Loading { job, received, total }.into(),
-            });
-        };
-        // one tab at a time, until the model is kept
-        let mut waited = false;
-        let _lock = loop {
-            if let Some(lock) = lock::try_hold(&lock_of(&entry.id)).await {
-                break lock;
-            }
-            waited = true;
-            let begun = store::begun().await.into_iter().find(|b| b.entry.id == entry.id);
-            progress(begun.map_or(0, |b| b.entry.partial), (entry.bytes > 0).then_some(entry.bytes));
-            pause(OTHER_TAB_MILLIS).await;
-            if loading.is_over() {
-                return Err(("left to another tab".into(), NotLoaded::Paused));
-            }
+        let (job, signal) = (loading.job, loading.signal.as_ref());
+        let mut progress = |received, total| match &*coming.borrow() {
+            Some(coming) => self.tell_text_tower(job, coming, received, None),
+            None => tell(Event::Loading { job, received, total }.into()),
         };
         let failed = |message| (message, NotLoaded::Failed);
-        let here = coming.borrow().clone();
-        let own = if waited { store::list().await.into_iter().find(|kept| kept.id == entry.id) } else { None };
-        match (own, &here) {
-            (Some(own), Some(coming)) => {
-                let file = store::open(&own).await.map_err(failed)?;
-                self.complete(job, coming, own, file);
-                return Ok(());
-            }
-            (Some(own), None) => {
-                let loading = Loading { job, started: loading.started, signal };
-                Box::pin(self.load(loading, Some(own.id), true)).await;
-                return Ok(());
-            }
-            (None, _) => {}
+        // one tab at a time, until the model is kept
+        let (_lock, waited) = lock_to_fetch(loading, entry, &mut progress).await?;
+        if waited && self.take_from_other_tab(loading, fetched).await.map_err(failed)? {
+            return Ok(());
         }
+        let is_first = coming.borrow().is_none();
         let mut at_front = |file: Arriving| {
             let used = self.use_front(loading, entry, file);
             usable.open();
             used.map(|used| *coming.borrow_mut() = used)
         };
-        let at_front: Option<download::AtFront<'_>> = if here.is_none() { Some(&mut at_front) } else { None };
-        let mut ahead = AsItComes::new(store::ahead_name(entry), entry.address.clone(), signal.clone());
-        let fetched = download::file(entry, signal.as_ref(), now, &mut progress, at_front, &mut ahead).await;
+        let at_front: Option<download::AtFront<'_>> = if is_first { Some(&mut at_front) } else { None };
+        let mut ahead = AsItComes::new(store::ahead_name(entry), entry.address.clone(), signal.cloned());
+        let fetched = download::file(entry, signal, now, &mut progress, at_front, &mut ahead).await;
         let here = coming.borrow().clone();
         if fetched.is_err() || here.is_some() {
             ahead.give_up().await;
@@ -645,6 +663,24 @@ impl Worker {
         }
     }
 
+    /// Uses a model that another tab has fetched and kept; whether there is one.
+    ///
+    /// # Errors
+    /// One line: its file is not there any more.
+    async fn take_from_other_tab(self: &Rc<Self>, loading: &Loading, fetched: &Fetched) -> Result<bool, String> {
+        let is_it = |kept: &ModelEntry| store::is_kept_of(kept, &fetched.entry);
+        let Some(kept) = store::list().await.into_iter().find(is_it) else { return Ok(false) };
+        let coming = fetched.coming.borrow().clone();
+        match coming {
+            Some(coming) => {
+                let file = store::open(&kept).await?;
+                self.complete(loading.job, &coming, kept, file);
+            }
+            None => Box::pin(self.load(loading.clone(), Some(kept.id), true)).await,
+        }
+        Ok(true)
+    }
+
     /// Goes on with a file that has come as with a person's own.
     async fn take_download(
         &self,
@@ -653,7 +689,11 @@ impl Worker {
         held: Held,
         mut ahead: AsItComes,
     ) -> Result<(), (String, NotLoaded)> {
-        let paused = || ("paused: all of it is kept".to_owned(), NotLoaded::Paused);
+        let stopped = match &held {
+            Held::Memory(_) => download::NOTHING_KEPT,
+            Held::Stored(..) | Held::Picked(_) => "paused: all of it is kept",
+        };
+        let paused = || (stopped.to_owned(), NotLoaded::Paused);
         let beside = match self.completed(entry, loading.signal.as_ref()).await {
             Ok(beside) => beside,
             Err(message) => {
@@ -696,13 +736,10 @@ impl Worker {
             let said = format!("{}: ", entry.name);
             return Err(message.strip_prefix(&said).unwrap_or(&message).to_owned());
         }
-        self.told_texts.set(false);
-        *self.kept.borrow_mut() = None;
-        self.use_hands(None);
         let coming =
             Coming { entry: entry.clone(), file, ended: RefCell::new(Gate::new()), is_fetched: Cell::new(true) };
         let coming = Some(Rc::new(coming));
-        self.coming.borrow_mut().clone_from(&coming);
+        self.turn_to(None, coming.clone(), None);
         Ok(coming)
     }
 
@@ -710,11 +747,11 @@ impl Worker {
     ///
     /// # Errors
     /// One line: what has come cannot be read.
-    async fn keep_whole(&self, job: JobId, coming: &Coming, held: Held) -> Result<(), String> {
+    async fn keep_whole(&self, job: JobId, coming: &Rc<Coming>, held: Held) -> Result<(), String> {
         let (name, sha256) = match held {
             Held::Stored(name, sha256) => (name, sha256),
             Held::Memory(bytes) => {
-                coming.complete(job, Box::new(bytes));
+                self.read_rest_from(job, coming, Box::new(bytes));
                 return Ok(());
             }
             Held::Picked(_) => return Err("expected a file that was fetched, got one that was picked".into()),
@@ -729,10 +766,19 @@ impl Worker {
         Ok(())
     }
 
-    /// From now on the engine reads the rest of a model from a file of the store.
-    fn complete(&self, job: JobId, coming: &Coming, entry: ModelEntry, file: BlobSource) {
+    /// From now on the engine reads the rest of a model from `file`.
+    fn read_rest_from(&self, job: JobId, coming: &Rc<Coming>, file: Box<dyn Source>) {
+        coming.file.complete(file);
+        self.tell_text_tower(job, coming, coming.entry.bytes, None);
+    }
+
+    /// The same from a file of the store, which hands can open, too.
+    fn complete(&self, job: JobId, coming: &Rc<Coming>, entry: ModelEntry, file: BlobSource) {
         file.rest();
-        coming.complete(job, Box::new(file.clone()));
+        self.read_rest_from(job, coming, Box::new(file.clone()));
+        if !self.is_in_use(coming) {
+            return;
+        }
         if let Some(blob) = file.file() {
             let image_tower_bytes = self.engine.borrow().image_tower_bytes();
             let stored = Some(entry.file.clone());
@@ -744,6 +790,10 @@ impl Worker {
     /// Waits for the rest of the model in use, which is fetched again where that had ended.
     async fn wait_for_rest(self: &Rc<Self>, job: JobId) {
         let Some(coming) = self.coming.borrow().clone().filter(|coming| !coming.file.is_whole()) else { return };
+        if self.another_is_wanted() {
+            // whoever wants that does not want these bytes, and what ends that load is not to be replaced
+            return;
+        }
         if !coming.is_fetched.replace(true) {
             *coming.ended.borrow_mut() = Gate::new();
             let controller = AbortController::new().ok();
@@ -904,6 +954,8 @@ impl Worker {
             // its file stays for as long as a person may want it; the next sweep finds it in no list
             Used::Doubtful => *self.doubtful.borrow_mut() = Some(put_aside),
             Used::No => {
+                // nobody can remove a file that is open
+                drop(put_aside);
                 store::remove(&entry.file).await;
                 store::give_up(&entry.id).await;
             }

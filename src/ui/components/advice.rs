@@ -3,6 +3,7 @@
 use yew::prelude::*;
 
 use super::header::session_action;
+use super::shared::count;
 use crate::app_state::Action;
 use crate::app_state::learning::{Advised, Lesson};
 use crate::ui::hooks::session::Session;
@@ -30,7 +31,7 @@ pub fn AdvicePanel(props: &AdviceProps) -> Html {
                 })}
             </div>
             {match props.advised.as_ref().map(|a| &a.advice) {
-                None => html! { <p class="note">{format!("You have {} normal pictures labelled; 1 % needs 99, 5 % needs 19, 10 % needs 9, 20 % needs 4.", props.normal)}</p> },
+                None => html! { <p class="note">{format!("You have {} labelled; 1 % needs 99, 5 % needs 19, 10 % needs 9, 20 % needs 4.", count(props.normal, "normal picture"))}</p> },
                 Some(Ok(a)) => html! {
                     <p class="note" data-testid="advice" data-threshold={a.threshold.to_string()} data-rate={a.false_alarm_rate.to_string()} data-normal={a.normal.to_string()}>
                         {format!("Set to {:.4}. Of normal pictures like your {}, at most {:.1} % will be called odd, on average over such sets of examples.", a.threshold, a.normal, 100.0 * a.false_alarm_rate)}

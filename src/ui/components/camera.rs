@@ -6,7 +6,7 @@ use web_sys::HtmlVideoElement;
 use yew::prelude::*;
 
 use super::card::meter;
-use super::header::session_action;
+use super::header::{last_action, session_action};
 use super::shared::{millis, verdict};
 use crate::app_state::Action;
 use crate::app_state::camera::{Camera, CameraPhase, HISTORY};
@@ -36,8 +36,11 @@ pub fn CameraCard(props: &CameraCardProps) -> Html {
                 element.cast::<HtmlVideoElement>().map(|e| Rc::new(Video::start(&session, e, *facing)));
             // a camera nobody looks at is off
             let hidden = dom::listen(&dom::document(), "visibilitychange", move |_| {
-                if dom::document().hidden() {
+                let is_on = |c: &Camera| !matches!(c.phase, CameraPhase::Failed(_));
+                let was_on = session.state().camera.as_ref().is_some_and(is_on);
+                if was_on && dom::document().hidden() {
                     session.act(Action::StopCamera);
+                    session.act(Action::Notice("The camera was turned off while the page was out of sight.".into()));
                 }
             });
             move || drop((video, hidden))
@@ -78,7 +81,8 @@ pub fn CameraCard(props: &CameraCardProps) -> Html {
             attempt.set(*attempt + 1);
         })
     };
-    let stop = session_action(&props.session, || Action::StopCamera);
+    // the toolbar's button, which starts it again
+    let stop = last_action(&props.session, "stop-camera", || Action::StopCamera);
     let value = camera.latest.as_ref().map(|l| l.0.value);
     let odd = value.map(|v| v > props.threshold);
     let phase = match camera.phase {

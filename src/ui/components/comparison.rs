@@ -62,12 +62,12 @@ fn measured(m: &Measures, props: &ComparisonProps) -> Html {
             {confusion(&props.confusion, props.threshold)}
             if m.cross_validated > 0 {
                 <p class="note" data-testid="cross-validated">
-                    {format!("{} examples among them were judged by cross-validation: each by a model that had not learned from it.", m.cross_validated)}
+                    {format!("By cross-validation: {} among them, each judged by a model that had not learned from it.", count(m.cross_validated, "example"))}
                 </p>
             }
             if props.confusion.left_out > 0 {
                 <p class="note" data-testid="left-out">
-                    {format!("{} of the examples could not be left out of learning, because there are too few; their scores are marked and count nowhere here.", props.confusion.left_out)}
+                    {format!("{} could not be left out of learning, because there are too few; such scores are marked and count nowhere here.", count(props.confusion.left_out, "example"))}
                 </p>
             }
             <details>
@@ -103,9 +103,9 @@ fn plot(m: &Measures, c: &Confusion) -> Html {
     let rate = |part: usize, rest: usize| part as f64 / (part + rest).max(1) as f64;
     let here = (rate(c.false_alarms, c.normal_passed), rate(c.hits, c.missed));
     let words = format!(
-        "ROC curve of {} normal pictures and {} outliers, AUROC {:.3}; at the threshold in use {:.0} % of the outliers are found with {:.0} % false alarms",
-        m.normal,
-        m.outliers,
+        "ROC curve of {} and {}, AUROC {:.3}; at the threshold in use {:.0} % of the outliers are found with {:.0} % false alarms",
+        count(m.normal, "normal picture"),
+        count(m.outliers, "outlier"),
         m.auroc,
         100.0 * here.1,
         100.0 * here.0

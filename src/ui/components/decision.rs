@@ -3,7 +3,7 @@
 use web_sys::{Element, HtmlInputElement, PointerEvent};
 use yew::prelude::*;
 
-use super::header::session_action;
+use super::header::last_action;
 use crate::app_state::Action;
 use crate::app_state::view::Counts;
 use crate::ui::hooks::session::Session;
@@ -38,7 +38,7 @@ pub fn Decision(props: &DecisionProps) -> Html {
     };
     let set = {
         let session = props.session.clone();
-        move |t: f32| session.act(Action::SetThreshold(Some((t.clamp(0.0, 1.0) * 1000.0).round() / 1000.0)))
+        move |t: f32| cut_at(&session, t)
     };
     // Yew hears events at the app's root, so an event's current target is never the plot
     let plot = use_node_ref();
@@ -78,13 +78,6 @@ pub fn Decision(props: &DecisionProps) -> Html {
             if let Ok(t) = e.target_unchecked_into::<HtmlInputElement>().value().parse() {
                 set(t);
             }
-        })
-    };
-    let step = |by: f32| {
-        let (set, session) = (set.clone(), props.session.clone());
-        Callback::from(move |_: MouseEvent| {
-            let now = session.state().threshold_in_use();
-            set(now + by);
         })
     };
     let labelled = props.histogram.iter().any(|[_, normal, outliers]| normal + outliers > 0);
@@ -136,14 +129,7 @@ pub fn Decision(props: &DecisionProps) -> Html {
             </svg>
             <input type="range" class="slide" min="0" max="1" step="0.005" value={props.threshold.to_string()}
                 data-testid="threshold-slider" aria-label="Threshold" oninput={slide} />
-            <div class="row threshold">
-                <label for="threshold">{"Threshold"}</label>
-                <span class="steps">
-                    <button type="button" aria-label="Lower the threshold" onclick={step(-0.01)}>{"−"}</button>
-                    <ThresholdField session={props.session.clone()} threshold={props.threshold} />
-                    <button type="button" aria-label="Raise the threshold" onclick={step(0.01)}>{"+"}</button>
-                </span>
-            </div>
+            <ThresholdField session={props.session.clone()} threshold={props.threshold} />
             if labelled {
                 <p class="note key"><span class="swatch normal-bar"></span>{"labelled normal "}<span class="swatch odd-bar"></span>{"labelled outlier "}<span class="swatch plain-bar"></span>{"no label"}</p>
             }
@@ -155,7 +141,7 @@ pub fn Decision(props: &DecisionProps) -> Html {
                 if props.chosen {
                     {"Your own threshold. "}
                     <button type="button" class="small" data-testid="threshold-reset"
-                        onclick={session_action(&props.session, || Action::SetThreshold(None))}>
+                        onclick={last_action(&props.session, "threshold", || Action::SetThreshold(None))}>
                         {props.default.as_ref().map_or("Reset".into(), |(t, _)| format!("Back to {}", (t * 1000.0).round() / 1000.0))}
                     </button>
                 } else if let Some((_, source)) = &props.default {
@@ -183,13 +169,23 @@ pub fn Decision(props: &DecisionProps) -> Html {
     }
 }
 
+/// Sets the threshold to thousandths.
+fn cut_at(session: &Session, t: f32) {
+    session.act(Action::SetThreshold(Some((t.clamp(0.0, 1.0) * 1000.0).round() / 1000.0)));
+}
+
+/// A threshold as people type it, with a point or a comma; `None`: no number from 0 to 1.
+fn typed(text: &str) -> Option<f32> {
+    text.trim().replace(',', ".").parse().ok().filter(|t| (0.0..=1.0).contains(t))
+}
+
 #[derive(Properties, PartialEq)]
 struct ThresholdFieldProps {
     session: Session,
     threshold: f32,
 }
 
-/// A number field that leaves alone what is being typed.
+/// The threshold in digits, and steps up and down. It leaves alone what is being typed, and says what is wrong with it.
 #[component]
 fn ThresholdField(props: &ThresholdFieldProps) -> Html {
     let draft = use_state(|| None::<String>);
@@ -197,9 +193,7 @@ fn ThresholdField(props: &ThresholdFieldProps) -> Html {
         let (session, draft) = (props.session.clone(), draft.clone());
         Callback::from(move |e: InputEvent| {
             let text = e.target_unchecked_into::<HtmlInputElement>().value();
-            if let Ok(t) = text.parse::<f32>()
-                && (0.0..=1.0).contains(&t)
-            {
+            if let Some(t) = typed(&text) {
                 session.act(Action::SetThreshold(Some(t)));
             }
             draft.set(Some(text));
@@ -209,14 +203,49 @@ fn ThresholdField(props: &ThresholdFieldProps) -> Html {
         let draft = draft.clone();
         Callback::from(move |_: FocusEvent| draft.set(None))
     };
-    // a draft that says something else than the threshold in use is old: the slider moved. What is typed is in use before
-    // it comes down as a property
-    let in_use = props.session.state().threshold_in_use();
-    let value = match &*draft {
-        Some(text) if text.parse::<f32>().map_or(true, |t| t == in_use) => text.clone(),
-        _ => format!("{}", (props.threshold * 1000.0).round() / 1000.0),
+    let step = {
+        let (session, draft) = (props.session.clone(), draft.clone());
+        Callback::from(move |by: f32| {
+            let now = session.state().threshold_in_use();
+            cut_at(&session, now + by);
+            draft.set(None);
+        })
     };
+    let onkeydown = {
+        let step = step.clone();
+        Callback::from(move |e: KeyboardEvent| {
+            let by = match e.key().as_str() {
+                "ArrowUp" => 0.01,
+                "ArrowDown" => -0.01,
+                _ => return,
+            };
+            e.prevent_default();
+            step.emit(by);
+        })
+    };
+    // what is typed is in use before it comes down as a property
+    let in_use = props.session.state().threshold_in_use();
+    // a draft that says something else than the threshold in use is old: the slider moved
+    let text = draft.as_ref().filter(|text| typed(text).is_none_or(|t| t == in_use));
+    let value = text.cloned().unwrap_or_else(|| format!("{}", (in_use * 1000.0).round() / 1000.0));
+    // a lone point or comma is how one begins
+    let refused = text.filter(|text| typed(text).is_none() && !text.trim_matches([' ', '.', ',']).is_empty());
     html! {
-        <input id="threshold" type="number" aria-label="Threshold" data-testid="threshold" min="0" max="1" step="0.01" inputmode="decimal" {value} {oninput} {onblur} />
+        <>
+            <div class="row threshold">
+                <label for="threshold">{"Threshold"}</label>
+                <span class="steps">
+                    <button type="button" aria-label="Lower the threshold" onclick={step.reform(|_: MouseEvent| -0.01)}>{"−"}</button>
+                    // not of type number, in which a comma is a matter of the browser's language
+                    <input id="threshold" type="text" role="spinbutton" aria-label="Threshold" data-testid="threshold" aria-valuemin="0"
+                        aria-valuemax="1" aria-valuenow={in_use.to_string()} aria-invalid={refused.is_some().to_string()} inputmode="decimal"
+                        autocomplete="off" maxlength="12" {value} {oninput} {onblur} {onkeydown} />
+                    <button type="button" aria-label="Raise the threshold" onclick={step.reform(|_: MouseEvent| 0.01)}>{"+"}</button>
+                </span>
+            </div>
+            if let Some(refused) = refused {
+                <p class="refused bad" role="alert" data-testid="threshold-refused">{format!("expected 0 to 1, got {refused}")}</p>
+            }
+        </>
     }
 }

@@ -5,10 +5,8 @@ use std::rc::Rc;
 use web_sys::HtmlSelectElement;
 use yew::prelude::*;
 
-use super::header::session_action;
-use super::methods::progress;
+use super::methods::{begin, progress};
 use super::shared::Same;
-use crate::app_state::Action;
 use crate::app_state::learning::{DRAWS, Lesson, Running, Search, Work, standard_curve};
 use crate::app_state::picture::Picture;
 use crate::protocol::{CurvePoint, LabelCounts, MethodInfo};
@@ -46,8 +44,8 @@ pub fn CurvePanel(props: &CurvePanelProps) -> Html {
         .collect();
     let picked = (*chosen).clone().unwrap_or_else(|| standard_curve(&props.methods));
     let start = {
-        let (session, picked) = (props.session.clone(), picked.clone());
-        Callback::from(move |_: MouseEvent| session.act(Action::Learning(Lesson::Curve(picked.clone()))))
+        let picked = picked.clone();
+        begin(&props.session, move || Lesson::Curve(picked.clone()))
     };
     let running = props.running.as_ref().filter(|r| r.what == Work::Curve);
     let least = props.counts.normal_examples > 1 && props.counts.outlier_examples > 0;
@@ -70,7 +68,8 @@ pub fn CurvePanel(props: &CurvePanelProps) -> Html {
                 })}
             </fieldset>
             <div class="steps">
-                <button type="button" data-testid="curve-start" disabled={!least || picked.is_empty() || props.running.is_some()} onclick={start}>
+                <button type="button" data-testid="curve-start" disabled={!least || picked.is_empty()}
+                    aria-disabled={props.running.is_some().to_string()} onclick={start}>
                     {"Draw the curve"}
                 </button>
             </div>
@@ -190,7 +189,7 @@ pub fn SearchPanel(props: &SearchPanelProps) -> Html {
     };
     let start = {
         let method = method.clone();
-        session_action(&props.session, move || Action::Learning(Lesson::Search(method.clone())))
+        begin(&props.session, move || Lesson::Search(method.clone()))
     };
     let running = props.running.as_ref().filter(|r| r.what == Work::Search);
     let enough = props.counts.outlier_examples > 1 && props.counts.normal_examples > 1;
@@ -202,7 +201,8 @@ pub fn SearchPanel(props: &SearchPanelProps) -> Html {
                 <select aria-label="Method of the search" data-testid="search-method" {onchange}>
                     {for offered.iter().map(|m| html! { <option value={m.id.clone()} selected={m.id == method}>{m.name.clone()}</option> })}
                 </select>
-                <button type="button" data-testid="search-start" disabled={!enough || props.running.is_some()} onclick={start}>{"Search"}</button>
+                <button type="button" data-testid="search-start" disabled={!enough} aria-disabled={props.running.is_some().to_string()}
+                    onclick={start}>{"Search"}</button>
             </div>
             if !enough { <p class="note">{"It needs two outlier examples and two normal ones at least."}</p> }
             if let Some(running) = running { {progress(&props.session, running, "each outlier in turn")} }

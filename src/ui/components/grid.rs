@@ -218,14 +218,16 @@ impl Walk {
         });
     }
 
-    /// The focus goes on to a neighbour, so that one after the other can be removed.
+    /// The focus goes on to a neighbour, so that one after the other can be removed; from the last to where pictures are added.
     fn remove(&self, session: &Session, id: ImageId, button: &'static str) {
         let focused = card_of(dom::document().active_element().map(Into::into)).and_then(|card| id_of(&card));
         if focused == Some(id)
             && let Some(place) = self.place(id)
-            && let Some(next) = [place + 1, place.wrapping_sub(1)].into_iter().find(|n| *n < self.pictures.len())
         {
-            self.go(next, button);
+            match [place + 1, place.wrapping_sub(1)].into_iter().find(|n| *n < self.pictures.len()) {
+                Some(next) => self.go(next, button),
+                None => dom::focus("pick-files"),
+            }
         }
         session.act(Action::Remove(vec![id]));
     }

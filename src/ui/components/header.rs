@@ -1,5 +1,6 @@
 //! Name, sentence, and the model: its state always in sight, its facts one click away.
 
+use wasm_bindgen::JsCast;
 use yew::prelude::*;
 
 use super::shared::{bytes, millis};
@@ -21,22 +22,22 @@ pub struct HeaderProps {
 
 #[component]
 pub fn Header(props: &HeaderProps) -> Html {
-    let (state, label, id) = match &props.model {
+    let (state, which, word, id) = match &props.model {
         Model::Loading { received, total, seconds_left, .. } => {
             let progress = match total {
                 Some(total) if *received > 0 && *total > 0 => format!("loading, {} %", received * 100 / total),
                 _ => "loading…".to_owned(),
             };
             let left = seconds_left.filter(|s| *s >= 1.0).map(|s| format!(", {s:.0} s left")).unwrap_or_default();
-            ("loading", format!("Model: {progress}{left}"), String::new())
+            ("loading", String::new(), format!("{progress}{left}"), String::new())
         }
         Model::Ready(info) => {
             let entry = &info.entry;
             // a person's own file has a number for an id, which says nothing
             let name = if entry.id.starts_with(OWN) { &entry.name } else { &entry.id };
-            ("ready", format!("Model: {name}, {}, ready", bytes(entry.bytes)), entry.id.clone())
+            ("ready", format!("{name}, {}", bytes(entry.bytes)), ", ready".to_owned(), entry.id.clone())
         }
-        Model::Failed(_) => ("failed", "Model: not loaded".to_owned(), String::new()),
+        Model::Failed(_) => ("failed", String::new(), "not loaded".to_owned(), String::new()),
     };
     let on_panel = props.on_panel.reform(|_: MouseEvent| ());
     html! {
@@ -58,9 +59,11 @@ pub fn Header(props: &HeaderProps) -> Html {
                 <span class="dot" aria-hidden="true"></span>{"0 picture bytes sent"}
             </span>
             <button type="button" class={classes!("pill", "model", state)} data-testid="model-status" data-state={state}
-                data-model={id} aria-expanded={props.panel_open.to_string()} aria-controls="model-panel" onclick={on_panel}>
+                data-model={id} aria-label={format!("Model: {which}{word}")} aria-expanded={props.panel_open.to_string()}
+                aria-controls="model-panel" onclick={on_panel}>
                 <span class="dot" aria-hidden="true"></span>
-                <span>{label}</span>
+                // where it is narrow the model's name is cut, never its state
+                <span class="words"><span class="about">{"Model: "}</span><span class="which">{which}</span><span>{word}</span></span>
                 <span class="caret" aria-hidden="true">{"▾"}</span>
             </button>
         </header>
@@ -298,4 +301,21 @@ fn model_line(session: &Session, model: &ModelEntry, present: bool) -> Html {
 pub fn session_action(session: &Session, action: impl Fn() -> Action + 'static) -> Callback<MouseEvent> {
     let session = session.clone();
     Callback::from(move |_| session.act(action()))
+}
+
+/// The same for a button that goes away with it: the keyboard's focus goes to the hook `next`. A mouse has no use for that, and
+/// after a tap a field with the focus would raise the keyboard on the screen.
+pub fn last_action(
+    session: &Session,
+    next: &'static str,
+    action: impl Fn() -> Action + 'static,
+) -> Callback<MouseEvent> {
+    let session = session.clone();
+    Callback::from(move |e: MouseEvent| {
+        // a click that a key made comes from no pointer
+        if e.dyn_ref::<PointerEvent>().is_none_or(|e| e.pointer_type().is_empty()) {
+            dom::focus(next);
+        }
+        session.act(action());
+    })
 }

@@ -3,7 +3,7 @@
 use web_sys::HtmlInputElement;
 use yew::prelude::*;
 
-use super::header::session_action;
+use super::header::{last_action, session_action};
 use crate::app_state::Action;
 use crate::app_state::learning::{Lesson, Row, Running, Work};
 use crate::protocol::{Readiness, Verdict};
@@ -42,8 +42,8 @@ pub fn Methods(props: &MethodsProps) -> Html {
             <h2>{"All methods"}</h2>
             <div class="steps">
                 <button type="button" class={classes!((!learned || stale).then_some("primary"))} data-testid="learn"
-                    disabled={props.missing.is_some() || props.running.is_some()}
-                    onclick={session_action(session, || Action::Learning(Lesson::Learn))}>
+                    disabled={props.missing.is_some()} aria-disabled={props.running.is_some().to_string()}
+                    onclick={begin(session, || Lesson::Learn)}>
                     {if stale { "Learn again" } else { "Learn from the examples" }}
                 </button>
                 <label class="button">{"Load a head"}
@@ -66,15 +66,32 @@ pub fn Methods(props: &MethodsProps) -> Html {
     }
 }
 
+/// A click that begins work, where none is running. Until that is done its button only says that it is disabled: one that is
+/// loses the focus.
+pub fn begin(session: &Session, lesson: impl Fn() -> Lesson + 'static) -> Callback<MouseEvent> {
+    let session = session.clone();
+    Callback::from(move |_| {
+        let idle = session.state().lab.running.is_none();
+        if idle {
+            session.act(Action::Learning(lesson()));
+        }
+    })
+}
+
 /// How far learning has come, and a way to stop it.
 pub fn progress(session: &Session, running: &Running, words: &str) -> Html {
     let (done, total) = (running.done.to_string(), running.total.max(1).to_string());
+    let begun = match running.what {
+        Work::Fit => "learn",
+        Work::Curve => "curve-start",
+        Work::Search => "search-start",
+    };
     html! {
         <div class="row" data-testid="learn-progress" data-done={done.clone()} data-total={total.clone()}>
             <span class="progress"><progress max={total} value={done} aria-label={words.to_owned()} /></span>
             <span class="near">{words.to_owned()}</span>
             <button type="button" class="small" data-testid="learn-cancel"
-                onclick={session_action(session, || Action::Learning(Lesson::Cancel))}>{"Cancel"}</button>
+                onclick={last_action(session, begun, || Action::Learning(Lesson::Cancel))}>{"Cancel"}</button>
         </div>
     }
 }

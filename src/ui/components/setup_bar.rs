@@ -7,7 +7,7 @@ use wasm_bindgen_futures::{JsFuture, spawn_local};
 use web_sys::{HtmlInputElement, HtmlSelectElement};
 use yew::prelude::*;
 
-use super::header::session_action;
+use super::header::last_action;
 use super::shared::Same;
 use crate::app_state::presets::readable;
 use crate::app_state::{Action, permalink};
@@ -91,7 +91,7 @@ pub fn SetupBar(props: &SetupBarProps) -> Html {
                 <Share session={session.clone()} />
             </div>
             if let Some(error) = &props.error {
-                <p class="class-note bad" role="alert">{error.clone()}</p>
+                <p class="class-note bad" role="alert"><span class="warn" aria-hidden="true">{"!"}</span>{" "}{error.clone()}</p>
             }
             {for props.notes.iter().map(|note| note_line(session, note))}
         </section>
@@ -101,7 +101,8 @@ pub fn SetupBar(props: &SetupBarProps) -> Html {
 fn note_line(session: &Session, note: &Note) -> Html {
     let buttons = note.suggestions.iter().take(5).map(|name| {
         let (from, to) = (note.label.clone(), name.clone());
-        let replace = session_action(session, move || Action::ReplaceClass { from: from.clone(), to: to.clone() });
+        let replace =
+            last_action(session, "add-class", move || Action::ReplaceClass { from: from.clone(), to: to.clone() });
         html! {
             <button type="button" class="small" data-testid="suggestion" data-name={name.clone()} onclick={replace}>
                 {readable(name)}

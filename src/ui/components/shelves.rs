@@ -2,7 +2,7 @@
 
 use yew::prelude::*;
 
-use super::header::session_action;
+use super::header::{last_action, session_action};
 use super::shared::count;
 use crate::app_state::Action;
 use crate::app_state::learning::Lesson;
@@ -28,7 +28,10 @@ pub fn Shelves(props: &ShelvesProps) -> Html {
                 {shelf("normal", "● normal", "N", c.normal_examples, c.normal_judged)}
                 {shelf("outlier", "▲ outliers", "O", c.outlier_examples, c.outlier_judged)}
             </div>
-            <p class="note">
+            <p class="note by-touch">
+                {"Tap ● or ▲ on a card. A third button there makes it an example to learn from, or one that is judged only."}
+            </p>
+            <p class="note by-mouse">
                 {"Drop cards or files on a shelf, press N or O on a card, or bring folders named "}
                 <code>{"normal/"}</code>{" and "}<code>{"anomalous/"}</code>{", or after classes. "}
                 {"E makes a card an example to learn from, or one that is judged only."}
@@ -40,7 +43,8 @@ pub fn Shelves(props: &ShelvesProps) -> Html {
                     if c.normal_judged + c.outlier_judged > 0 {
                         <button type="button" class="small" data-testid="deal-none" onclick={lesson(|| Lesson::Deal(false))}>{"Learn from all"}</button>
                     }
-                    <button type="button" class="small quiet" data-testid="unlabel" onclick={lesson(|| Lesson::Unlabel)}>{"Remove labels"}</button>
+                    <button type="button" class="small quiet" data-testid="unlabel"
+                        onclick={last_action(&props.session, "start-tour", || Action::Learning(Lesson::Unlabel))}>{"Remove labels"}</button>
                 }
                 <button type="button" class="small quiet" data-testid="start-tour" onclick={props.on_tour.reform(|_: MouseEvent| ())}>{"Take the tour"}</button>
             </div>
@@ -52,7 +56,7 @@ fn shelf(kind: &'static str, name: &'static str, key: &'static str, examples: us
     html! {
         <div class={classes!("shelf", format!("is-{}", if kind == "normal" { "normal" } else { "odd" }))} data-testid="shelf" data-kind={kind}
             data-examples={examples.to_string()} data-judged={judged.to_string()} role="group" aria-label={format!("Shelf: {name}")}>
-            <b class="verdict">{name}</b>{" "}<kbd>{key}</kbd>
+            <b class="verdict">{name}</b>{" "}<kbd class="by-mouse">{key}</kbd>
             <div>{count(examples, "example")}</div>
             <div class="near">{format!("{judged} judged only")}</div>
         </div>

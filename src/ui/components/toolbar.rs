@@ -1,10 +1,10 @@
 //! Ways in for pictures, and the order, filter and export of those that are there.
 
 use wasm_bindgen::JsCast;
-use web_sys::{HtmlElement, HtmlInputElement, HtmlSelectElement, Node};
+use web_sys::{HtmlElement, HtmlInputElement, HtmlSelectElement, Node, ScrollIntoViewOptions, ScrollLogicalPosition};
 use yew::prelude::*;
 
-use super::header::session_action;
+use super::header::{last_action, session_action};
 use super::shared::count;
 use crate::app_state::learning::Lesson;
 use crate::app_state::view::{Counts, Filter, Sort};
@@ -41,10 +41,12 @@ pub fn Toolbar(props: &ToolbarProps) -> Html {
         Callback::from(move |_: MouseEvent| {
             session.act(Action::Learning(Lesson::Open(open)));
             if open {
-                // on a phone the panels are far below
+                // on a phone the panels are far below; elsewhere they mostly begin in sight, and nothing moves
                 dom::next_frame(|| {
-                    if let Some(lab) = dom::document().get_element_by_id("lab") {
-                        lab.scroll_into_view();
+                    if let Ok(Some(heading)) = dom::document().query_selector("#lab h2") {
+                        let how = ScrollIntoViewOptions::new();
+                        how.set_block(ScrollLogicalPosition::Nearest);
+                        heading.scroll_into_view_with_scroll_into_view_options(&how);
                     }
                 });
             }
@@ -89,7 +91,7 @@ pub fn Toolbar(props: &ToolbarProps) -> Html {
                         {"Samples"}
                     </button>
                 }
-                if counts.all > 0 {
+                if counts.all > 0 || props.lab_open {
                     <button type="button" data-testid="lab" aria-expanded={props.lab_open.to_string()} aria-controls="lab"
                         onclick={lab}>{"Label and learn"}</button>
                 }
@@ -101,7 +103,7 @@ pub fn Toolbar(props: &ToolbarProps) -> Html {
                 if counts.all > 0 {
                     <Export session={session.clone()} />
                     <button type="button" class="quiet" data-testid="clear"
-                        onclick={session_action(session, || Action::ClearPictures)}>{"Clear"}</button>
+                        onclick={last_action(session, "pick-files", || Action::ClearPictures)}>{"Clear"}</button>
                 }
             </div>
             if counts.all > 0 {

@@ -32,7 +32,7 @@ const STEPS: [Step; 7] = [
     },
     Step {
         title: "Is it good? Labels",
-        text: "To measure a detector one needs the truth. Label what the pictures are: N for normal, O for outlier, or folders named so.",
+        text: "To measure a detector one needs the truth. Label what the pictures are: ● or the key N for normal, ▲ or O for outlier, or folders named so.",
         button: "Label all samples",
         look: "The ROC curve shows every threshold at once. AUROC is the chance that an outlier scores above a normal picture: 0.5 is guessing, 1 is perfect. With ten pictures its interval is wide.",
         panel: "judgement",
@@ -161,13 +161,13 @@ fn perform(props: &TourProps, at: usize) {
     let normal = |name: &str| session.act(Action::SetNormal(vec![name.into()]));
     match at {
         0 => {
-            bring_samples(props);
+            props.on_samples.emit(());
             session.act(Action::SetMethod(Setup::default().method));
             session.act(Action::ResetPrompts);
             normal("orange");
         }
         1 => {
-            bring_samples(props);
+            props.on_samples.emit(());
             label_samples(props);
         }
         2 => normal("snack"),
@@ -200,14 +200,6 @@ fn show(panel: &'static str) {
             panel.scroll_into_view_with_scroll_into_view_options(&how);
         }
     });
-}
-
-/// The samples, if they are not there yet.
-fn bring_samples(props: &TourProps) {
-    let there = |s: &Sample| props.session.state().pictures.iter().any(|p| !p.removed && *p.name == *s.file);
-    if !props.samples.iter().all(there) {
-        props.on_samples.emit(());
-    }
 }
 
 /// Oranges are normal, the other samples are outliers.

@@ -1,4 +1,4 @@
-//! Small doors to the browser: clock, timers, address, downloads.
+//! Small doors to the browser: clock, timers, focus, address, downloads.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -7,7 +7,7 @@ use gloo::events::{EventListener, EventListenerOptions};
 use gloo::timers::callback::Timeout;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::{JsFuture, spawn_local};
-use web_sys::{Blob, BlobPropertyBag, Document, EventTarget, HtmlAnchorElement, Url, Window};
+use web_sys::{Blob, BlobPropertyBag, Document, EventTarget, HtmlAnchorElement, HtmlElement, Url, Window};
 
 /// # Panics
 /// Never in a page: only workers have no window.
@@ -49,6 +49,14 @@ pub fn next_frame(then: impl FnOnce() + 'static) {
 /// Calls `then` after some milliseconds.
 pub fn later(millis: u32, then: impl FnOnce() + 'static) {
     Timeout::new(millis, then).forget();
+}
+
+/// Gives the focus to what tests and scripts know by `hook`.
+pub fn focus(hook: &str) {
+    let found = document().query_selector(&format!("[data-testid={hook}]")).ok().flatten();
+    if let Some(element) = found.and_then(|e| e.dyn_into::<HtmlElement>().ok()) {
+        let _ = element.focus();
+    }
 }
 
 /// Hears an event until the listener is dropped; `heard` may prevent the browser's own way.

@@ -8,6 +8,7 @@ use web_sys::{DataTransfer, File, FileList, FileSystemDirectoryEntry, FileSystem
 use super::session::Session;
 use crate::app_state::{Action, view::natural};
 use crate::protocol::Kind;
+use crate::ui::components::shared::count;
 
 /// Files that operating systems strew about.
 const LITTER: [&str; 3] = ["Thumbs.db", "desktop.ini", "__MACOSX"];
@@ -66,10 +67,11 @@ fn take(session: &Session, mut files: Vec<(String, File)>, unreadable: usize, ki
     }
     let skipped = given - files.len();
     if skipped > 0 {
-        session.act(Action::Notice(format!("{skipped} hidden or system files were left out.")));
+        session.act(Action::Notice(format!("Left out: {}.", count(skipped, "hidden or system file"))));
     }
     if unreadable > 0 {
-        session.act(Action::Notice(format!("{unreadable} files or folders could not be read.")));
+        let what = if unreadable == 1 { "file or folder" } else { "files or folders" };
+        session.act(Action::Notice(format!("{unreadable} {what} could not be read.")));
     }
     if !files.is_empty() {
         session.add_labelled(files, kind);

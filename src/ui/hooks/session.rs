@@ -61,8 +61,10 @@ struct Inner {
     silent_looks: Cell<u32>,
     frame_source: RefCell<Option<FrameSource>>,
     to_add: RefCell<VecDeque<(String, File, Option<Kind>)>>,
-    /// The head file that was picked last: a fresh worker needs it again.
+    /// The head file that was picked last.
     head: RefCell<Option<ArrayBuffer>>,
+    /// That which was loaded last: a fresh worker needs it again.
+    loaded_head: RefCell<Option<ArrayBuffer>>,
     /// The model file that was picked last, and what completes it.
     model: RefCell<Option<PickedModel>>,
     adding: Cell<bool>,
@@ -98,6 +100,7 @@ impl Session {
             frame_source: RefCell::new(None),
             to_add: RefCell::default(),
             head: RefCell::default(),
+            loaded_head: RefCell::default(),
             model: RefCell::default(),
             adding: Cell::new(false),
             to_read: RefCell::default(),
@@ -401,8 +404,10 @@ impl Session {
                 let message = ToWorker::Ask(Request::LoadFile { job, name, beside: names });
                 self.send_with(&message, &buffers, None, file.as_ref());
             }
-            Effect::LoadHead { job } => {
-                let head = self.0.head.borrow().as_ref().map(|head| head.slice(0));
+            Effect::KeepHead => self.0.loaded_head.borrow_mut().clone_from(&self.0.head.borrow()),
+            Effect::LoadHead { job, again } => {
+                let head = if again { &self.0.loaded_head } else { &self.0.head };
+                let head = head.borrow().as_ref().map(|head| head.slice(0));
                 match head {
                     Some(head) => self.send(&ToWorker::Ask(Request::LoadHead { job }), &[head], None),
                     None => {
