@@ -93,7 +93,7 @@ pub fn SetupBar(props: &SetupBarProps) -> Html {
             if let Some(error) = &props.error {
                 <p class="class-note bad" role="alert"><span class="warn" aria-hidden="true">{"!"}</span>{" "}{error.clone()}</p>
             }
-            {for props.notes.iter().map(|note| note_line(session, note))}
+            <>{for props.notes.iter().map(|note| note_line(session, note))}</>
         </section>
     }
 }
