@@ -189,6 +189,11 @@ impl State {
         counts
     }
 
+    /// Has a person labelled pictures by hand, which a closed page would forget?
+    pub fn is_worth_a_question(&self) -> bool {
+        self.pictures.iter().any(|p| !p.removed && matches!(p.by_hand, Some(Some(_))))
+    }
+
     /// The method that scores now: the wanted one where it can, else the first that words are enough for.
     pub fn method_in_use(&self) -> String {
         let wanted = &self.setup.method;

@@ -60,6 +60,7 @@ pub fn App() -> Html {
     };
     let dropping = use_drop(&session);
     use_keys(&session, drawer.setter());
+    use_question(&session);
 
     let on_drawer = {
         let drawer = drawer.clone();
@@ -285,6 +286,20 @@ fn use_keys(session: &Session, drawer: UseStateSetter<Option<Drawer>>) {
                     session.act(Action::Undo);
                 }
                 _ => {}
+            }
+        });
+        move || drop(listener)
+    });
+}
+
+/// Has the browser ask before it closes a page with labels given by hand, which are kept nowhere.
+#[hook]
+fn use_question(session: &Session) {
+    let session = session.clone();
+    use_effect_with((), move |()| {
+        let listener = dom::listen(&dom::window(), "beforeunload", move |e| {
+            if session.state().is_worth_a_question() {
+                e.prevent_default();
             }
         });
         move || drop(listener)

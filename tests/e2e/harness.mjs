@@ -88,7 +88,11 @@ export async function visit(browser, url, { context: options = {}, allowed = [],
   context.on("request", watch);
   page.on("pageerror", (error) => seen.errors.push(`page error: ${error.message}`));
   page.on("crash", () => seen.errors.push("the page crashed"));
-  page.on("dialog", (dialog) => { seen.errors.push(`dialog: ${dialog.message()}`); dialog.dismiss(); });
+  page.on("dialog", (dialog) => {
+    // whoever is asked whether to leave stays
+    if (dialog.type() !== "beforeunload") seen.errors.push(`dialog: ${dialog.message()}`);
+    dialog.dismiss();
+  });
   page.on("console", (message) => {
     seen.console.push(`${message.type()}: ${message.text()}`);
     if (/content security policy/i.test(message.text())) seen.violations.push(message.text());

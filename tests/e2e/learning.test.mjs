@@ -111,6 +111,10 @@ describe("labels and learning", () => {
       await page.keyboard.press("ArrowRight");
       await page.keyboard.press("n");
       await settled(person);
+      // labels by hand are kept nowhere: the browser asks first, and who stays loses nothing
+      const question = page.waitForEvent("dialog");
+      await page.evaluate(() => void setTimeout(() => location.reload()));
+      assert.equal((await question).type(), "beforeunload");
       // one kind only: no curve, and why
       assert.match(await person.hook("no-roc").innerText(), /only normal/);
       await label(person, others[0], "o");

@@ -95,9 +95,11 @@ fn folders_and_hands_label() {
     assert_eq!(labels_of(&b)[3..], [Some((O, Example)), None, Some((N, Example))]);
     b.act(Action::SetNormal(vec!["holiday".into()]));
     assert_eq!(labels_of(&b)[3..], [Some((N, Example)), None, Some((O, Example))]);
+    assert!(!b.state.is_worth_a_question());
     // a hand counts more than a folder; the same word again takes it back, and says nothing at all
     lesson(&mut b, Lesson::Toggle(ImageId(1), O));
     assert_eq!(labels_of(&b)[0], Some((O, Example)));
+    assert!(b.state.is_worth_a_question());
     lesson(&mut b, Lesson::Toggle(ImageId(1), O));
     assert_eq!(labels_of(&b)[0], None);
     lesson(&mut b, Lesson::ToggleRole(ImageId(2)));
