@@ -74,13 +74,13 @@ class Recipe:
     text_heads: int = 3
     # budgets
     image_minutes: float = 0.0
-    image_steps: int = 4500
+    image_steps: int = 10500
     text_minutes: float = 0.0
     text_steps: int = 400
     align_minutes: float = 0.0
     align_steps: int = 200
     # resolution:share of the image stage, in this order; low resolutions are several times cheaper a picture
-    phases: str = "48:0.5,64:0.5"
+    phases: str = "48:0.45,64:0.55"
     batch: int = 256
     text_batch: int = 512
     # learning rates: Muon for the matrices inside the layers, AdamW for all else
@@ -100,7 +100,7 @@ class Recipe:
     pull: float = 10.0
     max_offset: float = 0.5
     # augmentation: least share of the side that a crop keeps, early and late; share of pictures made coarse
-    crop: float = 0.65
+    crop: float = 0.6
     late_crop: float = 0.8
     coarse: float = 0.4
     jpeg: float = 0.5  # share of the coarse ones that are compressed while they are small
