@@ -1039,16 +1039,10 @@ impl State {
                     self.model = Model::Loading { job, received, total, pace, seconds_left };
                 }
             }
-            Event::Ready { job, model } if self.settle(job).is_none() => {
-                // another was asked for meanwhile; until that is there, the worker has this one
-                if matches!(self.model, Model::Loading { .. }) {
-                    self.fallback = Some(Fallback { model: Rc::new(model), is_new: true });
-                    self.in_force = None;
-                    self.text_tower = None;
-                    self.to_restore.clear();
+            Event::Ready { job, model } => {
+                if self.settle(job).is_none() {
+                    return self.came_late(model);
                 }
-            }
-            Event::Ready { model, .. } => {
                 let id = model.entry.id.clone();
                 self.fallback = None;
                 let was_doubtful = std::mem::take(&mut self.doubtful);
@@ -1165,6 +1159,16 @@ impl State {
             | Event::HeadSaved { .. }
             | Event::HeadLoaded { .. }
             | Event::HeadFailed { .. }) => self.hear_learning(learned, effects),
+        }
+    }
+
+    /// Another was asked for meanwhile; until that is there, the worker has this one.
+    fn came_late(&mut self, model: ModelInfo) {
+        if matches!(self.model, Model::Loading { .. }) {
+            self.fallback = Some(Fallback { model: Rc::new(model), is_new: true });
+            self.in_force = None;
+            self.text_tower = None;
+            self.to_restore.clear();
         }
     }
 
