@@ -34,9 +34,20 @@ test("the camera gives a live score, a frame can be kept, and it stops when the 
     const live = () => page.evaluate(() => [...document.querySelectorAll("video")].some((v) => v.srcObject?.getTracks().some((track) => track.readyState === "live")));
     assert.equal(await live(), true, "the camera is on");
 
+    // a frozen picture is scored again by other classes, as the same picture would be when it is kept
+    await person.hook("camera-freeze").click();
+    await person.until("the picture is frozen", () => document.querySelector('[data-testid="camera-score"]').dataset.state === "frozen");
+    await page.waitForTimeout(300);
+    const frozen = await person.hook("camera-score").getAttribute("data-score");
+    await person.setClasses("orange");
+    const anew = await person.until("the frozen picture has another score", (frozen) => {
+      const now = document.querySelector('[data-testid="camera-score"]').dataset.score;
+      return now !== frozen && now;
+    }, frozen);
     await person.hook("camera-keep").click();
     const [kept] = await person.settled(1);
     assert.equal(kept.state, "done", JSON.stringify(kept));
+    assert.ok(Math.abs(kept.score - Number(anew)) < 0.02, `${kept.score} against ${anew}`);
 
     await page.evaluate(() => {
       Object.defineProperty(document, "visibilityState", { value: "hidden", configurable: true });
