@@ -717,14 +717,12 @@ impl State {
             Event::HeadSaved { job, .. } => {
                 self.settle(job);
             }
-            Event::HeadLoaded { job, method, same_texts, .. } if self.is_asked(job, Asked::HeadAgain) => {
-                self.settle(job);
-                let before = self.method_in_use();
-                self.has_learned(method, if same_texts { Readiness::Ready } else { Readiness::Stale });
-                self.method_may_change(&before, effects);
-            }
             Event::HeadLoaded { job, method, setup, same_texts, normal_examples, outlier_examples } => {
-                self.settle(job);
+                if self.settle(job) == Some(Asked::HeadAgain) {
+                    let before = self.method_in_use();
+                    self.has_learned(method, if same_texts { Readiness::Ready } else { Readiness::Stale });
+                    return self.method_may_change(&before, effects);
+                }
                 let name = self.ready().and_then(|m| m.methods.iter().find(|m| m.id == method)).map(|m| m.name.clone());
                 let name = name.unwrap_or_else(|| method.clone());
                 let learned =

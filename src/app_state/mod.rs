@@ -248,7 +248,7 @@ pub enum Action {
     SetAnomaly(String),
     SetMethod(String),
     ResetPrompts,
-    /// `None`: back to the model's own.
+    /// `None`: back to the method's own.
     SetThreshold(Option<f32>),
     SetSort(Sort),
     SetFilter(Filter),
@@ -416,7 +416,7 @@ impl State {
         }
     }
 
-    /// The threshold in use: the person's, else the one that belongs to the method, else one half.
+    /// The threshold in use: the person's for this method, else that of [`State::default_threshold`].
     pub fn threshold_in_use(&self) -> f32 {
         self.chosen_threshold().unwrap_or_else(|| self.default_threshold().0)
     }
@@ -669,10 +669,6 @@ impl State {
         self.begun.take_if(|begun| *begun == job);
         let i = self.outstanding.iter().position(|o| o.job == job)?;
         self.outstanding.remove(i).map(|o| o.what)
-    }
-
-    fn is_asked(&self, job: JobId, what: Asked) -> bool {
-        self.outstanding.contains(&Outstanding { job, what })
     }
 
     fn expect_answer(&mut self, job: JobId, what: Asked) {

@@ -15,7 +15,7 @@ use super::pickle::{self, Item, Node, Pickle};
 use super::{DType, Source, TensorInfo, Value, WeightsError, check_overlap, malformed, shown};
 
 const FORMAT: &str = "PyTorch archive";
-/// Dictionaries and modules within each other, at most.
+/// Objects within each other, at most: dictionaries, modules, tensors.
 const MOST_DEPTH: usize = 24;
 /// Bytes of a tensor's name, with all that it stands in.
 const MOST_NAME: usize = 256;
@@ -204,13 +204,14 @@ impl<'p, 'a> Walk<'p, 'a> {
     fn visit(&mut self, item: Item<'a>, name: &mut String, depth: usize) -> Result<(), WeightsError> {
         let Item::Node(n) = item else { return Ok(()) };
         let (pickle, wrong) = (self.pickle, |what: &str, got: String| Err(malformed(FORMAT, "pickle", what, got)));
+        // a module may be its own state
+        if depth == MOST_DEPTH {
+            return wrong("a table of tensors", format!("more than {MOST_DEPTH} objects in each other"));
+        }
         match pickle.node(item) {
             Some(Node::Dict(pairs)) => {
                 if std::mem::replace(&mut self.seen[n], true) {
                     return Ok(());
-                }
-                if depth == MOST_DEPTH {
-                    return wrong("a table of tensors", format!("more than {MOST_DEPTH} dictionaries in each other"));
                 }
                 for &(key, value) in pairs {
                     let length = name.len();
@@ -238,16 +239,13 @@ impl<'p, 'a> Walk<'p, 'a> {
                     Ok(())
                 }
                 Some(("torch._utils", "_rebuild_parameter")) => match pickle.tuple(arguments) {
-                    Some(&[data, ..]) if depth < MOST_DEPTH => self.visit(data, name, depth + 1),
+                    Some(&[data, ..]) => self.visit(data, name, depth + 1),
                     _ => wrong("a parameter with data", "none".into()),
                 },
                 // a TorchScript module: its attributes are its state
                 Some((module, kind)) if module.starts_with("__torch__") => {
                     if name.ends_with(".mlp.gelu") {
                         self.note_activation(kind)?;
-                    }
-                    if depth == MOST_DEPTH {
-                        return wrong("a table of tensors", format!("more than {MOST_DEPTH} modules in each other"));
                     }
                     self.visit(state, name, depth + 1)
                 }
@@ -350,6 +348,6 @@ mod tests {
         let bytes = b"\x80\x02c__torch__\nM\n)Rq\x00h\x00b.";
         let pickle = pickle::read(bytes, 1 << 16).expect("plain data");
         let message = Walk::new(&pickle).run().err().expect("refused").to_string();
-        assert!(message.contains("modules in each other"), "{message}");
+        assert!(message.contains("objects in each other"), "{message}");
     }
 }

@@ -257,12 +257,10 @@ fn keep_focus(chip: usize) {
             let lost = dom::document().active_element().is_none_or(|e| e.tag_name() == "BODY");
             let chips = dom::document().query_selector_all("[data-testid=class-chip] button").ok();
             let neighbour = chips.and_then(|c| c.get(chip as u32).or_else(|| c.get(c.length().checked_sub(1)?)));
-            let field = || dom::document().query_selector("[data-testid=add-class]").ok().flatten().map(Into::into);
-            if lost
-                && let Some(next) = neighbour.or_else(field)
-                && let Ok(next) = next.dyn_into::<web_sys::HtmlElement>()
-            {
-                let _ = next.focus();
+            match neighbour.and_then(|n| n.dyn_into::<web_sys::HtmlElement>().ok()) {
+                _ if !lost => {}
+                Some(button) => drop(button.focus()),
+                None => dom::focus("add-class"),
             }
         });
     });
